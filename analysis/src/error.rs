@@ -1,0 +1,64 @@
+//! What can go wrong in an analysis.
+
+/// Why an analysis could not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// An array does not have the size that the network or another array asks for.
+    #[error("{what}: expected size {expected}, found {found}")]
+    Shape {
+        /// The array and its axis, in words.
+        what: &'static str,
+        /// The size it must have.
+        expected: usize,
+        /// The size it has.
+        found: usize,
+    },
+    /// An array that must be finite holds a NaN or an infinity.
+    #[error("{what} is not finite")]
+    NotFinite {
+        /// The array, in words.
+        what: &'static str,
+    },
+    /// There are too few samples for the quantity asked for.
+    #[error("{what}: at least {needed} needed, found {found}")]
+    TooFew {
+        /// The samples, in words.
+        what: &'static str,
+        /// The least number that suffices.
+        needed: usize,
+        /// The number there is.
+        found: usize,
+    },
+    /// An eigenvalue iteration did not converge within its budget.
+    #[error("the eigenvalue iteration did not converge")]
+    EigenvaluesNotConverged,
+    /// A setting lies outside its range.
+    #[error("{what}: found {found}, allowed is {allowed}")]
+    Setting {
+        /// The setting's name.
+        what: &'static str,
+        /// Its value.
+        found: String,
+        /// The range that is allowed.
+        allowed: &'static str,
+    },
+}
+
+impl Error {
+    /// `Ok` where `found` equals `expected`, a [`Shape`](Self::Shape) error elsewhere.
+    pub(crate) fn check_shape(
+        what: &'static str,
+        expected: usize,
+        found: usize,
+    ) -> Result<(), Self> {
+        if expected == found {
+            Ok(())
+        } else {
+            Err(Self::Shape {
+                what,
+                expected,
+                found,
+            })
+        }
+    }
+}

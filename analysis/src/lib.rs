@@ -1,0 +1,18 @@
+//! Analyses of trained networks: pure functions from networks and arrays to typed results.
+//!
+//! Everything here is f64, reads and writes no files, and draws nothing. A network enters as a
+//! discrete-time map, [`Dynamics`]; one analysis is one module. Work is spread over rayon's
+//! current thread pool, and no result depends on how many threads that pool has.
+
+mod dense;
+pub mod dynamics;
+mod error;
+pub mod fixed_points;
+pub mod free_run;
+pub mod linearization;
+pub mod pca;
+mod schur;
+pub mod starts;
+
+pub use dynamics::Dynamics;
+pub use error::Error;

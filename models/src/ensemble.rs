@@ -1,0 +1,229 @@
+//! Ensembles: networks of one architecture, side by side. A single network is an ensemble of one.
+
+use crate::architecture::{Architecture, CellKind, Readout};
+use crate::initialisers::Initialiser;
+use crate::network::Network;
+use nullcline_data::random::{Random, Stream};
+
+/// How the parameters of a network start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Initialisation {
+    /// W and, where there is one, the hidden matrix.
+    pub recurrent: Initialiser,
+    /// Factor on W as drawn.
+    pub recurrent_gain: f64,
+    /// U.
+    pub input: Initialiser,
+    /// Factor on U as drawn.
+    pub input_gain: f64,
+    /// R.
+    pub readout: Initialiser,
+    /// Factor on R as drawn.
+    pub readout_gain: f64,
+    /// The leak of every unit.
+    pub leak: f64,
+}
+
+/// Networks of one architecture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ensemble {
+    /// What all of them are made of.
+    pub architecture: Architecture,
+    /// One flat parameter vector per network.
+    pub parameters: Vec<Vec<f32>>,
+}
+
+impl Ensemble {
+    /// Draws `networks` networks. Network k is a function of `seed + k` alone, so that the third network of
+    /// an ensemble is the single network of its seed.
+    pub fn new(
+        architecture: Architecture,
+        initialisation: &Initialisation,
+        networks: usize,
+        seed: u64,
+    ) -> Self {
+        let parameters = (0..networks)
+            .map(|k| draw(&architecture, initialisation, seed.wrapping_add(k as u64)))
+            .collect();
+        Ensemble { architecture, parameters }
+    }
+
+    /// Number of networks.
+    pub fn len(&self) -> usize {
+        self.parameters.len()
+    }
+
+    /// True for an ensemble without networks.
+    pub fn is_empty(&self) -> bool {
+        self.parameters.is_empty()
+    }
+
+    /// One of the networks in f64, for analysis; `None` beyond the last.
+    pub fn network(&self, k: usize) -> Option<Network> {
+        self.parameters.get(k).map(|p| Network::new(self.architecture.clone(), p))
+    }
+}
+
+/// The parameters of one network.
+fn draw(architecture: &Architecture, initialisation: &Initialisation, seed: u64) -> Vec<f32> {
+    let mut parameters = vec![0.0f32; architecture.parameter_count()];
+    let shape = architecture.cell.shape();
+    let piecewise_linear =
+        matches!(architecture.cell, CellKind::ShallowPlrnn | CellKind::ClippedShallowPlrnn);
+    for (index, tensor) in architecture.tensors().into_iter().enumerate() {
+        // A stream index of its own for every tensor: adding one does not change the others.
+        let mut random = Random::new(seed, Stream::WEIGHTS, index as u64);
+        let values = &mut parameters[tensor.range.clone()];
+        let uniform = |values: &mut [f32], bound: f64, random: &mut Random| {
+            for value in values {
+                *value = ((2.0 * random.uniform() - 1.0) * bound) as f32;
+            }
+        };
+        let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
+        match tensor.name.as_str() {
+            "recurrent" | "hidden" => {
+                // Each gate is a matrix of its own.
+                let rows = tensor.shape[0] / if tensor.name == "hidden" { 1 } else { shape.gates };
+                for gate in values.chunks_exact_mut(rows * columns) {
+                    initialisation.recurrent.fill(gate, rows, columns, architecture.units, &mut random);
+                }
+                scale(values, initialisation.recurrent_gain);
+            }
+            "input" => {
+                let rows = tensor.shape[0] / shape.gates;
+                for gate in values.chunks_exact_mut(rows * columns) {
+                    initialisation.input.fill(gate, rows, columns, architecture.units, &mut random);
+                }
+                scale(values, initialisation.input_gain);
+            }
+            "readout" => {
+                let rows = tensor.shape[0];
+                initialisation.readout.fill(values, rows, columns, architecture.units, &mut random);
+                scale(values, initialisation.readout_gain);
+            }
+            // torch draws the biases of recurrent layers and of the readout like the weights. The PLRNN
+            // literature starts h1 at zero.
+            "bias" if piecewise_linear => {}
+            "bias" | "recurrent_bias" | "readout_bias" => {
+                if initialisation.recurrent == Initialiser::Torch {
+                    uniform(values, 1.0 / (architecture.units as f64).sqrt(), &mut random);
+                }
+            }
+            "leak" => values.fill(initialisation.leak as f32),
+            // Hess et al. 2023: h2 uniform for the clipped cell, zero for the plain one.
+            "h2" => {
+                if architecture.cell == CellKind::ClippedShallowPlrnn {
+                    uniform(values, 1.0 / (architecture.hidden as f64).sqrt(), &mut random);
+                }
+            }
+            "a" => talathi_vartak_diagonal(values, &mut random),
+            // Learned map to the unobserved units.
+            "initial" => Initialiser::GlorotUniform.fill(
+                values,
+                tensor.shape[0],
+                columns,
+                architecture.units,
+                &mut random,
+            ),
+            other => unreachable!("no initialisation for the parameter {other}"),
+        }
+    }
+    debug_assert!(architecture.readout != Readout::Identity || architecture.layout().readout.is_empty());
+    parameters
+}
+
+fn scale(values: &mut [f32], gain: f64) {
+    if gain != 1.0 {
+        values.iter_mut().for_each(|value| *value = (f64::from(*value) * gain) as f32);
+    }
+}
+
+/// The diagonal of K / lambda_max(K), K = R' R / M + I with R an M x M Gaussian matrix (Talathi & Vartak
+/// 2015, as Hess et al. 2023 use it): every entry in (0, 1], so that the linear part alone is stable.
+fn talathi_vartak_diagonal(values: &mut [f32], random: &mut Random) {
+    let m = values.len();
+    let r: Vec<f64> = (0..m * m).map(|_| random.standard_normal()).collect();
+    let mut k = vec![0.0; m * m];
+    for i in 0..m {
+        for j in 0..m {
+            k[i * m + j] =
+                (0..m).map(|l| r[l * m + i] * r[l * m + j]).sum::<f64>() / m as f64 + f64::from(i == j);
+        }
+    }
+    // Largest eigenvalue by power iteration; K is positive definite.
+    let mut v = vec![1.0; m];
+    let mut largest = 1.0;
+    for _ in 0..1000 {
+        let w: Vec<f64> =
+            (0..m).map(|i| k[i * m..][..m].iter().zip(&v).map(|(k, v)| k * v).sum()).collect();
+        let norm = w.iter().map(|w| w * w).sum::<f64>().sqrt();
+        let converged = (norm - largest).abs() < 1e-14 * norm;
+        largest = norm;
+        v = w.into_iter().map(|w| w / norm).collect();
+        if converged {
+            break;
+        }
+    }
+    for (i, value) in values.iter_mut().enumerate() {
+        *value = (k[i * m + i] / largest) as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn initialisation() -> Initialisation {
+        Initialisation {
+            recurrent: Initialiser::Torch,
+            recurrent_gain: 1.0,
+            input: Initialiser::Torch,
+            input_gain: 1.0,
+            readout: Initialiser::Torch,
+            readout_gain: 1.0,
+            leak: 0.5,
+        }
+    }
+
+    fn architecture(cell: CellKind) -> Architecture {
+        Architecture {
+            cell,
+            inputs: 2,
+            units: 9,
+            hidden: if cell.shape().has_hidden { 12 } else { 0 },
+            outputs: 3,
+            bias: true,
+            readout: Readout::Linear,
+            train_leak: false,
+        }
+    }
+
+    #[test]
+    fn a_network_depends_on_its_own_seed_alone() {
+        for &cell in CellKind::ALL {
+            let many = Ensemble::new(architecture(cell), &initialisation(), 4, 10);
+            let one = Ensemble::new(architecture(cell), &initialisation(), 1, 13);
+            assert_eq!(many.parameters[3], one.parameters[0]);
+            assert_ne!(many.parameters[2], one.parameters[0]);
+            assert!(one.parameters[0].iter().all(|p| p.is_finite()));
+        }
+    }
+
+    #[test]
+    fn torch_initialisation_stays_within_its_bound_and_fills_it() {
+        let mut a = architecture(CellKind::Gru);
+        a.units = 64;
+        let p = &Ensemble::new(a.clone(), &initialisation(), 1, 1).parameters[0];
+        let largest = p.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        assert!(largest <= 0.125 && largest > 0.1249, "{largest}");
+    }
+
+    #[test]
+    fn diagonal_of_the_plrnn_is_stable_and_positive() {
+        for seed in 0..20 {
+            let mut a = [0.0; 7];
+            talathi_vartak_diagonal(&mut a, &mut Random::new(seed, Stream::WEIGHTS, 0));
+            assert!(a.iter().all(|&a| a > 0.0 && a <= 1.0), "{a:?}");
+        }
+    }
+}

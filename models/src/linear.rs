@@ -1,0 +1,98 @@
+//! The little dense linear algebra that training needs, in f64: pseudo-inverses of readouts.
+
+/// Moore-Penrose inverse of a full-rank matrix, row-major [rows, columns] in, [columns, rows] out.
+///
+/// (B' B)^-1 B' for a tall matrix, B' (B B')^-1 for a wide one. A matrix that has lost its rank gives
+/// non-finite entries, which the training loop reports as a non-finite loss.
+pub fn pseudo_inverse(matrix: &[f64], rows: usize, columns: usize) -> Vec<f64> {
+    let at = |i: usize, j: usize| matrix[i * columns + j];
+    let tall = rows >= columns;
+    let (small, large) = if tall { (columns, rows) } else { (rows, columns) };
+    let mut gram = vec![0.0; small * small];
+    for i in 0..small {
+        for j in 0..small {
+            gram[i * small + j] = (0..large)
+                .map(|k| if tall { at(k, i) * at(k, j) } else { at(i, k) * at(j, k) })
+                .sum();
+        }
+    }
+    // Tall: X = (B'B)^-1 B' [columns, rows]. Wide: X' = (BB')^-1 B, and the answer is X' transposed.
+    let mut solution: Vec<f64> = if tall {
+        (0..columns * rows).map(|n| at(n % rows, n / rows)).collect()
+    } else {
+        matrix.to_vec()
+    };
+    solve(&mut gram, small, &mut solution, large);
+    if tall {
+        solution
+    } else {
+        (0..columns * rows).map(|n| solution[(n % rows) * columns + n / rows]).collect()
+    }
+}
+
+/// Solves A X = B in place by Gaussian elimination with partial pivoting: A [n, n] is destroyed, B [n, m]
+/// becomes X. A singular A gives non-finite entries.
+pub fn solve(a: &mut [f64], n: usize, b: &mut [f64], m: usize) {
+    for k in 0..n {
+        let pivot = (k..n)
+            .max_by(|&i, &j| a[i * n + k].abs().total_cmp(&a[j * n + k].abs()))
+            .unwrap_or(k);
+        if pivot != k {
+            for j in 0..n {
+                a.swap(k * n + j, pivot * n + j);
+            }
+            for j in 0..m {
+                b.swap(k * m + j, pivot * m + j);
+            }
+        }
+        for i in k + 1..n {
+            let factor = a[i * n + k] / a[k * n + k];
+            for j in k..n {
+                a[i * n + j] -= factor * a[k * n + j];
+            }
+            for j in 0..m {
+                b[i * m + j] -= factor * b[k * m + j];
+            }
+        }
+    }
+    for k in (0..n).rev() {
+        for j in 0..m {
+            let mut value = b[k * m + j];
+            for i in k + 1..n {
+                value -= a[k * n + i] * b[i * m + j];
+            }
+            b[k * m + j] = value / a[k * n + k];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn pseudo_inverse_meets_the_penrose_conditions(
+            rows in 1usize..7, columns in 1usize..7, seed in prop::array::uniform32(-1.0f64..1.0)
+        ) {
+            let b: Vec<f64> = (0..rows * columns)
+                .map(|k| seed[k % 32] + if k % (columns + 1) == 0 { 3.0 } else { 0.0 })
+                .collect();
+            let p = pseudo_inverse(&b, rows, columns);
+            let product = |x: &[f64], y: &[f64], n: usize, k: usize, m: usize| -> Vec<f64> {
+                (0..n * m).map(|e| (0..k).map(|l| x[e / m * k + l] * y[l * m + e % m]).sum()).collect()
+            };
+            let bp = product(&b, &p, rows, columns, rows);
+            let bpb = product(&bp, &b, rows, rows, columns);
+            for (x, y) in bpb.iter().zip(&b) {
+                prop_assert!((x - y).abs() < 1e-9, "B P B = B");
+            }
+            for i in 0..rows {
+                for j in 0..rows {
+                    prop_assert!((bp[i * rows + j] - bp[j * rows + i]).abs() < 1e-9, "B P symmetric");
+                }
+            }
+        }
+    }
+}

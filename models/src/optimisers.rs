@@ -1,0 +1,222 @@
+//! Optimisers and learning-rate schedules, in the definitions of torch.optim.
+
+/// The update rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Adam (Kingma & Ba 2015); weight decay enters the gradient.
+    Adam,
+    /// AdamW (Loshchilov & Hutter 2019); weight decay shrinks the weights directly.
+    AdamW,
+    /// RAdam (Liu et al. 2020): Adam whose step is plain momentum until its variance is known.
+    RAdam,
+    /// Stochastic gradient descent with momentum, optionally Nesterov's.
+    Sgd,
+}
+
+impl Rule {
+    /// The names written in experiment files, in the order of the variants.
+    pub const NAMES: &'static [&'static str] = &["adam", "adamw", "radam", "sgd"];
+
+    /// The rule of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        const ALL: [Rule; 4] = [Rule::Adam, Rule::AdamW, Rule::RAdam, Rule::Sgd];
+        Self::NAMES.iter().position(|n| *n == name).and_then(|i| ALL.get(i).copied())
+    }
+}
+
+/// An update rule with its constants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Optimiser {
+    /// The rule.
+    pub rule: Rule,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Weight decay; 0 for none.
+    pub weight_decay: f64,
+    /// Momentum of `Sgd`.
+    pub momentum: f64,
+    /// Whether `Sgd` takes Nesterov's look-ahead.
+    pub nesterov: bool,
+}
+
+/// What an optimiser remembers of one network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// First moment, or the velocity of `Sgd`.
+    pub first: Vec<f32>,
+    /// Second moment.
+    pub second: Vec<f32>,
+    /// Updates made.
+    pub updates: u64,
+}
+
+impl Moments {
+    /// Nothing remembered yet, for `count` parameters.
+    pub fn new(count: usize) -> Self {
+        Moments { first: vec![0.0; count], second: vec![0.0; count], updates: 0 }
+    }
+}
+
+impl Optimiser {
+    /// Moves `parameters` along `gradient` with this learning rate. Parameters with `trainable` false stay.
+    pub fn update(
+        &self,
+        parameters: &mut [f32],
+        gradient: &[f32],
+        trainable: &[bool],
+        moments: &mut Moments,
+        learning_rate: f64,
+    ) {
+        moments.updates += 1;
+        let t = moments.updates as f64;
+        let (beta1, beta2) = (self.beta1 as f32, self.beta2 as f32);
+        let correction1 = 1.0 - self.beta1.powf(t);
+        let correction2 = 1.0 - self.beta2.powf(t);
+        let decay = self.weight_decay as f32;
+        let shrink = (1.0 - learning_rate * self.weight_decay) as f32;
+        let epsilon = self.epsilon as f32;
+        // Adam: p -= lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps)
+        let step = (learning_rate / correction1) as f32;
+        let root2 = (1.0 / correction2.sqrt()) as f32;
+        // RAdam: rho_inf = 2 / (1 - beta2) - 1, rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t); above 5 the
+        // adaptive step is taken, times r_t.
+        let rho_infinity = 2.0 / (1.0 - self.beta2) - 1.0;
+        let rho = rho_infinity - 2.0 * t * (1.0 - correction2) / correction2;
+        let rectified = rho > 5.0;
+        let r = if rectified {
+            ((rho - 4.0) * (rho - 2.0) * rho_infinity
+                / ((rho_infinity - 4.0) * (rho_infinity - 2.0) * rho))
+                .sqrt()
+        } else {
+            1.0
+        };
+        let rectified_step = (learning_rate / correction1 * r * correction2.sqrt()) as f32;
+        let rate = learning_rate as f32;
+        let momentum = self.momentum as f32;
+        let first_update = moments.updates == 1;
+
+        let numbers = parameters
+            .iter_mut()
+            .zip(gradient)
+            .zip(trainable)
+            .zip(moments.first.iter_mut().zip(&mut moments.second));
+        for (((p, &g), &trainable), (m, v)) in numbers {
+            if !trainable {
+                continue;
+            }
+            let mut g = g;
+            if self.rule == Rule::AdamW {
+                *p *= shrink;
+            } else {
+                g += decay * *p;
+            }
+            match self.rule {
+                Rule::Sgd => {
+                    *m = if first_update { g } else { momentum * *m + g };
+                    *p -= rate * if self.nesterov { g + momentum * *m } else { *m };
+                }
+                Rule::Adam | Rule::AdamW | Rule::RAdam => {
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    if self.rule != Rule::RAdam {
+                        *p -= step * *m / (v.sqrt() * root2 + epsilon);
+                    } else if rectified {
+                        *p -= rectified_step * *m / (v.sqrt() + epsilon);
+                    } else {
+                        *p -= step * *m;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Scales a gradient so that its Euclidean norm is at most `limit`, as `clip_grad_norm_`; returns the norm
+/// before. A limit of 0 leaves it alone.
+pub fn clip_by_global_norm(gradient: &mut [f32], limit: f64) -> f64 {
+    let norm = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
+    if limit > 0.0 && norm > limit {
+        let factor = (limit / (norm + 1e-6)) as f32;
+        gradient.iter_mut().for_each(|g| *g *= factor);
+    }
+    norm
+}
+
+/// How the learning rate changes over training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Schedule {
+    /// Always the same.
+    Constant,
+    /// Geometric from the learning rate to `end` over all updates.
+    Exponential {
+        /// The last learning rate.
+        end: f64,
+    },
+    /// Half a cosine from the learning rate to `end` over all updates.
+    Cosine {
+        /// The last learning rate.
+        end: f64,
+    },
+    /// Times `factor` whenever the held-out loss has not fallen for `patience` evaluations (torch's
+    /// ReduceLROnPlateau with its relative threshold of 1e-4), never below `end`.
+    Plateau {
+        /// What the learning rate is multiplied by.
+        factor: f64,
+        /// Evaluations without improvement before that happens.
+        patience: u64,
+        /// The smallest learning rate.
+        end: f64,
+    },
+}
+
+/// The plateau schedule's memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plateau {
+    /// The best held-out loss so far.
+    pub best: f64,
+    /// Evaluations since it.
+    pub waited: u64,
+    /// The product of all factors applied.
+    pub scale: f64,
+}
+
+impl Default for Plateau {
+    fn default() -> Self {
+        Plateau { best: f64::INFINITY, waited: 0, scale: 1.0 }
+    }
+}
+
+impl Schedule {
+    /// The learning rate of update `update` (from 0) of `updates`.
+    pub fn learning_rate(&self, start: f64, update: u64, updates: u64, plateau: &Plateau) -> f64 {
+        let fraction = update as f64 / updates.max(1) as f64;
+        match *self {
+            Schedule::Constant => start,
+            Schedule::Exponential { end } => start * (end / start).powf(fraction),
+            Schedule::Cosine { end } => {
+                end + 0.5 * (start - end) * (1.0 + (std::f64::consts::PI * fraction).cos())
+            }
+            Schedule::Plateau { end, .. } => (start * plateau.scale).max(end.min(start)),
+        }
+    }
+
+    /// Tells the schedule a held-out loss.
+    pub fn observe(&self, loss: f64, plateau: &mut Plateau) {
+        if let Schedule::Plateau { factor, patience, .. } = *self {
+            if loss < plateau.best * (1.0 - 1e-4) {
+                plateau.best = loss;
+                plateau.waited = 0;
+            } else {
+                plateau.waited += 1;
+                if plateau.waited > patience {
+                    plateau.scale *= factor;
+                    plateau.waited = 0;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,575 @@
+//! Sixteen trials at a time: the vectors that train.
+//!
+//! Arrays of a pass are stored as [`Lanes`], sixteen numbers of sixteen trials. They are computed with as a
+//! [`Vector`]: one AVX-512 register, two AVX2 registers, or plain code. Users install a binary built for any
+//! processor of a family, so the choice is made at run time: a function with `#[target_feature]` calls code
+//! that is generic over [`Isa`] and inlined into it.
+
+use crate::scalar::Scalar;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// How many trials a [`Lanes`] holds.
+pub const LANES: usize = 16;
+
+/// One number of sixteen trials side by side, in memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(64))]
+pub struct Lanes(pub [f32; LANES]);
+
+impl Lanes {
+    /// All zero.
+    pub const ZERO: Lanes = Lanes([0.0; LANES]);
+
+    /// Sum over the lanes, pairwise, in an order that does not depend on the processor.
+    #[inline]
+    pub fn sum(self) -> f32 {
+        let mut x = self.0;
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                x[i] += x[i + width];
+            }
+            width /= 2;
+        }
+        x[0]
+    }
+}
+
+/// The instruction sets a pass is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instructions {
+    /// AVX-512 with fused multiply-add: one instruction for sixteen lanes.
+    Avx512,
+    /// AVX2 with fused multiply-add.
+    Avx2,
+    /// Whatever the binary was compiled for.
+    Portable,
+}
+
+impl Instructions {
+    /// The best set that this processor has.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+                return Instructions::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Instructions::Avx2;
+            }
+        }
+        Instructions::Portable
+    }
+
+    /// The name shown to users.
+    pub fn name(self) -> &'static str {
+        match self {
+            Instructions::Avx512 => "AVX-512",
+            Instructions::Avx2 => "AVX2",
+            Instructions::Portable => "portable",
+        }
+    }
+}
+
+/// Sixteen numbers in registers.
+pub trait Vector: Scalar {
+    /// From memory.
+    fn load(from: &Lanes) -> Self;
+    /// To memory.
+    fn store(self, to: &mut Lanes);
+    /// The same number in every lane.
+    fn splat(value: f32) -> Self;
+    /// self * factor + term, rounded once where the processor can.
+    fn multiply_add(self, factor: Self, term: Self) -> Self;
+    /// The larger of `bound` and self; NaN where self is NaN.
+    fn at_least(self, bound: Self) -> Self;
+    /// The smaller of `bound` and self; NaN where self is NaN.
+    fn at_most(self, bound: Self) -> Self;
+    /// `yes` where self > 0, else `no`.
+    fn if_positive(self, yes: Self, no: Self) -> Self;
+    /// 2^n, where self = n + 1.5 * 2^23: the low bits of its mantissa are n.
+    fn power_of_two(self) -> Self;
+}
+
+/// exp without branches, within 2e-7 relative.
+///
+/// x = n ln 2 + r with |r| <= ln 2 / 2; exp(x) = 2^n exp(r), exp(r) by its Taylor polynomial of degree 7
+/// (truncation below 6e-9 relative, under the rounding of f32). Saturates at exp(-87.3) and exp(88); NaN
+/// stays NaN.
+#[inline(always)]
+fn exp<V: Vector>(x: V) -> V {
+    let x = x.at_least(V::splat(-87.3)).at_most(V::splat(88.0));
+    // Adding 1.5 * 2^23 leaves round(x / ln 2) in the low bits of the mantissa.
+    let round = V::splat(12_582_912.0);
+    let shifted = x.multiply_add(V::splat(std::f32::consts::LOG2_E), round);
+    let n = shifted - round;
+    // ln 2 in two parts: the first has few enough bits for the product with n to be exact.
+    let r = n.multiply_add(V::splat(-0.693_359_4), x);
+    let r = n.multiply_add(V::splat(2.121_944_4e-4), r);
+    let mut p = V::splat(1.0 / 5040.0);
+    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = p.multiply_add(r, V::splat(coefficient));
+    }
+    p * shifted.power_of_two()
+}
+
+/// tanh without branches, within 5e-7 relative.
+///
+/// tanh(x) = (e - 1) / (e + 1) with e = exp(2 x) loses its leading digits near zero, so for |x| < 0.3 the
+/// Taylor series to x^11 is taken instead; both are computed and one is selected.
+#[inline(always)]
+fn tanh<V: Vector>(x: V) -> V {
+    let one = V::splat(1.0);
+    let y = x.at_least(V::splat(-9.5)).at_most(V::splat(9.5));
+    let e = exp(y + y);
+    let far = (e - one) / (e + one);
+    let square = x * x;
+    let mut p = V::splat(-1382.0 / 155_925.0);
+    for coefficient in [62.0 / 2835.0, -17.0 / 315.0, 2.0 / 15.0, -1.0 / 3.0] {
+        p = p.multiply_add(square, V::splat(coefficient));
+    }
+    let near = (x * square).multiply_add(p, x);
+    (V::splat(0.09) - square).if_positive(near, far)
+}
+
+/// The arithmetic and the [`Scalar`] functions of a vector type, from its primitives.
+macro_rules! scalar_for_vector {
+    ($vector:ty, |$x:ident, $y:ident| $add:expr, $sub:expr, $mul:expr, $div:expr) => {
+        impl Add for $vector {
+            type Output = Self;
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                let ($x, $y) = (self, other);
+                $add
+            }
+        }
+        impl Sub for $vector {
+            type Output = Self;
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self {
+                let ($x, $y) = (self, other);
+                $sub
+            }
+        }
+        impl Mul for $vector {
+            type Output = Self;
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self {
+                let ($x, $y) = (self, other);
+                $mul
+            }
+        }
+        impl Div for $vector {
+            type Output = Self;
+            #[inline(always)]
+            fn div(self, other: Self) -> Self {
+                let ($x, $y) = (self, other);
+                $div
+            }
+        }
+        impl Neg for $vector {
+            type Output = Self;
+            #[inline(always)]
+            fn neg(self) -> Self {
+                Self::splat(-0.0) - self
+            }
+        }
+        impl Scalar for $vector {
+            #[inline(always)]
+            fn constant(value: f64) -> Self {
+                Self::splat(value as f32)
+            }
+            #[inline(always)]
+            fn exp(self) -> Self {
+                exp(self)
+            }
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                tanh(self)
+            }
+            #[inline(always)]
+            fn relu(self) -> Self {
+                self.at_least(Self::splat(0.0))
+            }
+            #[inline(always)]
+            fn heaviside(self) -> Self {
+                self.if_positive(Self::splat(1.0), Self::splat(0.0))
+            }
+        }
+    };
+}
+
+/// Sixteen lanes in plain code. Loops of fixed length; what the compiler makes of them depends on the target.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain([f32; LANES]);
+
+impl Plain {
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        let mut out = self;
+        for (x, y) in out.0.iter_mut().zip(other.0) {
+            *x = f(*x, y);
+        }
+        out
+    }
+}
+
+scalar_for_vector!(
+    Plain,
+    |x, y| x.zip(y, |x, y| x + y),
+    x.zip(y, |x, y| x - y),
+    x.zip(y, |x, y| x * y),
+    x.zip(y, |x, y| x / y)
+);
+
+impl Vector for Plain {
+    #[inline(always)]
+    fn load(from: &Lanes) -> Self {
+        Plain(from.0)
+    }
+    #[inline(always)]
+    fn store(self, to: &mut Lanes) {
+        to.0 = self.0;
+    }
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Plain([value; LANES])
+    }
+    #[inline(always)]
+    fn multiply_add(self, factor: Self, term: Self) -> Self {
+        // Not `f32::mul_add`: without the instruction that is a call to a library function.
+        self * factor + term
+    }
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        self.zip(bound, |x, b| if x < b { b } else { x })
+    }
+    #[inline(always)]
+    fn at_most(self, bound: Self) -> Self {
+        self.zip(bound, |x, b| if x > b { b } else { x })
+    }
+    #[inline(always)]
+    fn if_positive(self, yes: Self, no: Self) -> Self {
+        let mut out = no;
+        for ((out, x), yes) in out.0.iter_mut().zip(self.0).zip(yes.0) {
+            if x > 0.0 {
+                *out = yes;
+            }
+        }
+        out
+    }
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        let mut out = self;
+        for x in &mut out.0 {
+            *x = f32::from_bits((x.to_bits() << 23).wrapping_add(127 << 23));
+        }
+        out
+    }
+}
+
+/// An instruction set as a type: its vector, and the products compiled for it.
+pub trait Isa {
+    /// Sixteen lanes in this set's registers.
+    type V: Vector;
+    /// See [`crate::engine::kernels::product`].
+    ///
+    /// # Safety
+    /// The processor must have the instruction set.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn product(
+        accumulate: bool,
+        m: usize,
+        k: usize,
+        vectors: usize,
+        a: &[f32],
+        b: &[Lanes],
+        c: &mut [Lanes],
+    );
+}
+
+/// Declares an [`Isa`]: its product is a function of its own, compiled once with the set's features.
+macro_rules! isa {
+    ($(#[$doc:meta])* $name:ident, $vector:ty, $rows:literal, $columns:literal $(, $features:literal)?) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl Isa for $name {
+            type V = $vector;
+            #[inline(always)]
+            unsafe fn product(
+                accumulate: bool,
+                m: usize,
+                k: usize,
+                vectors: usize,
+                a: &[f32],
+                b: &[Lanes],
+                c: &mut [Lanes],
+            ) {
+                #[allow(clippy::too_many_arguments, unused_unsafe)]
+                $(#[target_feature(enable = $features)])?
+                #[inline(never)]
+                unsafe fn compiled(
+                    accumulate: bool,
+                    m: usize,
+                    k: usize,
+                    vectors: usize,
+                    a: &[f32],
+                    b: &[Lanes],
+                    c: &mut [Lanes],
+                ) {
+                    crate::engine::kernels::product::<$vector, $rows, $columns>(
+                        accumulate, m, k, vectors, a, b, c,
+                    );
+                }
+                // SAFETY: the caller's promise that the processor has the features.
+                unsafe { compiled(accumulate, m, k, vectors, a, b, c) }
+            }
+        }
+    };
+}
+
+isa!(
+    /// No instruction set beyond what the binary was compiled for.
+    Portable, Plain, 2, 1
+);
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    //! SAFETY of this module: its vectors are only computed with inside functions compiled for their
+    //! instruction set, which an engine calls after having detected it (`Instructions::detect`).
+    use super::*;
+    use std::arch::x86_64::*;
+
+    /// One AVX-512 register.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Register512(__m512);
+
+    scalar_for_vector!(
+        Register512,
+        |x, y| Register512(unsafe { _mm512_add_ps(x.0, y.0) }),
+        Register512(unsafe { _mm512_sub_ps(x.0, y.0) }),
+        Register512(unsafe { _mm512_mul_ps(x.0, y.0) }),
+        Register512(unsafe { _mm512_div_ps(x.0, y.0) })
+    );
+
+    impl Vector for Register512 {
+        #[inline(always)]
+        fn load(from: &Lanes) -> Self {
+            Register512(unsafe { _mm512_load_ps(from.0.as_ptr()) })
+        }
+        #[inline(always)]
+        fn store(self, to: &mut Lanes) {
+            unsafe { _mm512_store_ps(to.0.as_mut_ptr(), self.0) }
+        }
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            Register512(unsafe { _mm512_set1_ps(value) })
+        }
+        #[inline(always)]
+        fn multiply_add(self, factor: Self, term: Self) -> Self {
+            Register512(unsafe { _mm512_fmadd_ps(self.0, factor.0, term.0) })
+        }
+        // The instructions return their second operand where one is NaN: self stands second.
+        #[inline(always)]
+        fn at_least(self, bound: Self) -> Self {
+            Register512(unsafe { _mm512_max_ps(bound.0, self.0) })
+        }
+        #[inline(always)]
+        fn at_most(self, bound: Self) -> Self {
+            Register512(unsafe { _mm512_min_ps(bound.0, self.0) })
+        }
+        #[inline(always)]
+        fn if_positive(self, yes: Self, no: Self) -> Self {
+            unsafe {
+                let mask = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, _mm512_setzero_ps());
+                Register512(_mm512_mask_blend_ps(mask, no.0, yes.0))
+            }
+        }
+        #[inline(always)]
+        fn power_of_two(self) -> Self {
+            unsafe {
+                let shifted = _mm512_slli_epi32::<23>(_mm512_castps_si512(self.0));
+                let biased = _mm512_add_epi32(shifted, _mm512_set1_epi32(127 << 23));
+                Register512(_mm512_castsi512_ps(biased))
+            }
+        }
+    }
+
+    /// Two AVX2 registers.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Registers256(__m256, __m256);
+
+    scalar_for_vector!(
+        Registers256,
+        |x, y| unsafe { Registers256(_mm256_add_ps(x.0, y.0), _mm256_add_ps(x.1, y.1)) },
+        unsafe { Registers256(_mm256_sub_ps(x.0, y.0), _mm256_sub_ps(x.1, y.1)) },
+        unsafe { Registers256(_mm256_mul_ps(x.0, y.0), _mm256_mul_ps(x.1, y.1)) },
+        unsafe { Registers256(_mm256_div_ps(x.0, y.0), _mm256_div_ps(x.1, y.1)) }
+    );
+
+    impl Vector for Registers256 {
+        #[inline(always)]
+        fn load(from: &Lanes) -> Self {
+            let at = from.0.as_ptr();
+            unsafe { Registers256(_mm256_load_ps(at), _mm256_load_ps(at.add(8))) }
+        }
+        #[inline(always)]
+        fn store(self, to: &mut Lanes) {
+            let at = to.0.as_mut_ptr();
+            unsafe {
+                _mm256_store_ps(at, self.0);
+                _mm256_store_ps(at.add(8), self.1);
+            }
+        }
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            let x = unsafe { _mm256_set1_ps(value) };
+            Registers256(x, x)
+        }
+        #[inline(always)]
+        fn multiply_add(self, factor: Self, term: Self) -> Self {
+            unsafe {
+                Registers256(
+                    _mm256_fmadd_ps(self.0, factor.0, term.0),
+                    _mm256_fmadd_ps(self.1, factor.1, term.1),
+                )
+            }
+        }
+        #[inline(always)]
+        fn at_least(self, bound: Self) -> Self {
+            unsafe { Registers256(_mm256_max_ps(bound.0, self.0), _mm256_max_ps(bound.1, self.1)) }
+        }
+        #[inline(always)]
+        fn at_most(self, bound: Self) -> Self {
+            unsafe { Registers256(_mm256_min_ps(bound.0, self.0), _mm256_min_ps(bound.1, self.1)) }
+        }
+        #[inline(always)]
+        fn if_positive(self, yes: Self, no: Self) -> Self {
+            unsafe {
+                let zero = _mm256_setzero_ps();
+                let pick = |x, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(x, zero));
+                Registers256(pick(self.0, yes.0, no.0), pick(self.1, yes.1, no.1))
+            }
+        }
+        #[inline(always)]
+        fn power_of_two(self) -> Self {
+            unsafe {
+                let bias = _mm256_set1_epi32(127 << 23);
+                let power = |x| {
+                    let shifted = _mm256_slli_epi32::<23>(_mm256_castps_si256(x));
+                    _mm256_castsi256_ps(_mm256_add_epi32(shifted, bias))
+                };
+                Registers256(power(self.0), power(self.1))
+            }
+        }
+    }
+
+    isa!(
+        /// AVX-512: 32 registers, of which a product's block holds 12 x 2.
+        Avx512, Register512, 12, 2, "avx512f,fma"
+    );
+    isa!(
+        /// AVX2 and FMA: 16 registers, of which a product's block holds 6 x 1 pairs.
+        Avx2, Registers256, 6, 1, "avx2,fma"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every function over its range against f64, on one instruction set.
+    #[inline(always)]
+    fn worst_errors<V: Vector>() -> [f64; 3] {
+        let mut worst = [0.0f64; 3];
+        for i in -120_000i32..=120_000 {
+            let x = i as f32 * 1e-4;
+            let exact = f64::from(x);
+            let one = |y: V| {
+                let mut out = Lanes::ZERO;
+                y.store(&mut out);
+                f64::from(out.0[7])
+            };
+            let relative = |got: f64, want: f64| ((got - want) / want.abs().max(1e-30)).abs();
+            worst[0] = worst[0].max(relative(one(V::splat(x).exp()), exact.exp()));
+            worst[1] = worst[1].max(relative(one(V::splat(x).tanh()), exact.tanh()));
+            let sigmoid = 1.0 / (1.0 + (-exact).exp());
+            worst[2] = worst[2].max((one(V::splat(x).sigmoid()) - sigmoid).abs());
+        }
+        worst
+    }
+
+    /// NaN stays NaN, and large arguments saturate.
+    #[inline(always)]
+    fn edges<V: Vector>() -> bool {
+        let one = |y: V| {
+            let mut out = Lanes::ZERO;
+            y.store(&mut out);
+            out.0[3]
+        };
+        let nan = V::splat(f32::NAN);
+        one(nan.tanh()).is_nan()
+            && one(nan.sigmoid()).is_nan()
+            && one(nan.relu()).is_nan()
+            && one(nan.exp()).is_nan()
+            && one(V::splat(1e30).tanh()) == 1.0
+            && one(V::splat(f32::NEG_INFINITY).tanh()) == -1.0
+            && one(V::splat(-1e30).sigmoid()) == 0.0
+            && one(-V::splat(2.0)) == -2.0
+            && one(V::splat(-2.0).heaviside()) == 0.0
+    }
+
+    fn assert_accurate(worst: [f64; 3]) {
+        assert!(worst[0] < 4e-7, "exp {worst:?}");
+        assert!(worst[1] < 5e-7, "tanh {worst:?}");
+        assert!(worst[2] < 2e-7, "sigmoid {worst:?}");
+    }
+
+    #[test]
+    fn functions_are_accurate_in_plain_code() {
+        assert_accurate(worst_errors::<Plain>());
+        assert!(edges::<Plain>());
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn functions_are_accurate_in_avx() {
+        #[target_feature(enable = "avx512f,fma")]
+        unsafe fn on_avx512() -> ([f64; 3], bool) {
+            (worst_errors::<<Avx512 as Isa>::V>(), edges::<<Avx512 as Isa>::V>())
+        }
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn on_avx2() -> ([f64; 3], bool) {
+            (worst_errors::<<Avx2 as Isa>::V>(), edges::<<Avx2 as Isa>::V>())
+        }
+        let best = Instructions::detect();
+        if best == Instructions::Avx512 {
+            let (worst, edges) = unsafe { on_avx512() };
+            assert_accurate(worst);
+            assert!(edges);
+        } else {
+            println!("skipped: this processor has no AVX-512");
+        }
+        if best != Instructions::Portable {
+            let (worst, edges) = unsafe { on_avx2() };
+            assert_accurate(worst);
+            assert!(edges);
+        } else {
+            println!("skipped: this processor has no AVX2");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn lane_sum_is_the_sum(values in prop::array::uniform16(-1.0f32..1.0)) {
+            let exact: f64 = values.iter().map(|&v| f64::from(v)).sum();
+            prop_assert!((f64::from(Lanes(values).sum()) - exact).abs() < 1e-5);
+        }
+    }
+}

@@ -1,0 +1,837 @@
+//! Training: the loop over updates, for an ensemble.
+//!
+//! Everything random is a function of (seed, update), so the state of training is the parameters, the
+//! optimiser's moments and a few counters: [`Trainer::checkpoint`] writes it, [`Trainer::restore`] reads it,
+//! and a run that was killed ends in the same bits as one that was not.
+
+use crate::architecture::Architecture;
+use crate::engine::{Engine, Gradient, Job, Objective};
+use crate::ensemble::{Ensemble, Initialisation};
+use crate::optimisers::{Moments, Optimiser, Plateau, Rule, Schedule, clip_by_global_norm};
+use ndarray::{Array1, Array2, ArrayD, IxDyn};
+use nullcline_data::settings::{Key, Kind, Preset, Settings};
+use nullcline_data::tensors::{Tensor, Tensors};
+use nullcline_data::{Error, Result};
+use nullcline_tasks::{Loss, Split, Task, Trials};
+use rayon::prelude::*;
+use std::time::Instant;
+
+/// The documented keys of the `[training]` table.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "method",
+        kind: Kind::Choice(&["bptt", "gtf"]),
+        default: Preset::Text("bptt"),
+        unit: "",
+        doc: "bptt: back-propagation through time. gtf: with generalized teacher forcing (Hess et al. 2023), \
+              for tasks whose trials start from an observation.",
+    },
+    Key {
+        name: "alpha",
+        kind: Kind::Number { min: 0.0, max: 1.0 },
+        default: Preset::Number(0.1),
+        unit: "",
+        doc: "Strength of the forcing of gtf: z becomes (1 - alpha) z + alpha z_data before each step.",
+    },
+    Key {
+        name: "loss",
+        kind: Kind::Choice(&["task", "mean_squared_error", "cross_entropy"]),
+        default: Preset::Text("task"),
+        unit: "",
+        doc: "The loss; task: the one that the task names.",
+    },
+    Key {
+        name: "updates",
+        kind: Kind::Integer { min: 1, max: 1_000_000_000 },
+        default: Preset::Integer(2000),
+        unit: "updates",
+        doc: "Most updates that are made; schedules run over all of them.",
+    },
+    Key {
+        name: "batch",
+        kind: Kind::Integer { min: 1, max: 1_000_000 },
+        default: Preset::Integer(64),
+        unit: "trials",
+        doc: "Trials in an update. The CPU works on 16 at a time: multiples of 16 waste nothing.",
+    },
+    Key {
+        name: "trials",
+        kind: Kind::Choice(&["separate", "shared"]),
+        default: Preset::Text("separate"),
+        unit: "",
+        doc: "Whether the networks of an ensemble see trials of their own or all the same.",
+    },
+    Key {
+        name: "optimiser",
+        kind: Kind::Choice(Rule::NAMES),
+        default: Preset::Text("adam"),
+        unit: "",
+        doc: "The update rule, in torch's definition.",
+    },
+    Key {
+        name: "learning_rate",
+        kind: Kind::Number { min: 0.0, max: 1e3 },
+        default: Preset::Number(1e-3),
+        unit: "",
+        doc: "The learning rate at the start.",
+    },
+    Key {
+        name: "beta1",
+        kind: Kind::Number { min: 0.0, max: 0.999_999 },
+        default: Preset::Number(0.9),
+        unit: "",
+        doc: "Decay of the first moment (adam, adamw, radam).",
+    },
+    Key {
+        name: "beta2",
+        kind: Kind::Number { min: 0.0, max: 0.999_999_9 },
+        default: Preset::Number(0.999),
+        unit: "",
+        doc: "Decay of the second moment (adam, adamw, radam).",
+    },
+    Key {
+        name: "epsilon",
+        kind: Kind::Number { min: 0.0, max: 1.0 },
+        default: Preset::Number(1e-8),
+        unit: "",
+        doc: "Added to the root of the second moment (adam, adamw, radam).",
+    },
+    Key {
+        name: "weight_decay",
+        kind: Kind::Number { min: 0.0, max: 1e3 },
+        default: Preset::Number(0.0),
+        unit: "",
+        doc: "Weight decay: added to the gradient, or for adamw taken from the weights directly.",
+    },
+    Key {
+        name: "momentum",
+        kind: Kind::Number { min: 0.0, max: 0.999_999 },
+        default: Preset::Number(0.9),
+        unit: "",
+        doc: "Momentum (sgd).",
+    },
+    Key {
+        name: "nesterov",
+        kind: Kind::Flag,
+        default: Preset::Flag(false),
+        unit: "",
+        doc: "Nesterov's look-ahead (sgd).",
+    },
+    Key {
+        name: "clip",
+        kind: Kind::Number { min: 0.0, max: 1e9 },
+        default: Preset::Number(1.0),
+        unit: "",
+        doc: "Largest Euclidean norm of the gradient of a network; 0: any.",
+    },
+    Key {
+        name: "schedule",
+        kind: Kind::Choice(&["constant", "exponential", "cosine", "plateau"]),
+        default: Preset::Text("constant"),
+        unit: "",
+        doc: "How the learning rate changes. plateau looks at the held-out loss.",
+    },
+    Key {
+        name: "end_learning_rate",
+        kind: Kind::Number { min: 1e-30, max: 1e3 },
+        default: Preset::Number(1e-6),
+        unit: "",
+        doc: "The last (exponential, cosine) or smallest (plateau) learning rate.",
+    },
+    Key {
+        name: "plateau_factor",
+        kind: Kind::Number { min: 1e-6, max: 1.0 },
+        default: Preset::Number(0.5),
+        unit: "",
+        doc: "What plateau multiplies the learning rate by.",
+    },
+    Key {
+        name: "plateau_patience",
+        kind: Kind::Integer { min: 0, max: 1_000_000 },
+        default: Preset::Integer(10),
+        unit: "evaluations",
+        doc: "Evaluations without improvement before plateau does so.",
+    },
+    Key {
+        name: "evaluate_every",
+        kind: Kind::Integer { min: 1, max: 1_000_000_000 },
+        default: Preset::Integer(50),
+        unit: "updates",
+        doc: "Updates between evaluations on held-out trials.",
+    },
+    Key {
+        name: "evaluation_trials",
+        kind: Kind::Integer { min: 1, max: 1_000_000 },
+        default: Preset::Integer(256),
+        unit: "trials",
+        doc: "Held-out trials in an evaluation; always the same ones.",
+    },
+    Key {
+        name: "log_every",
+        kind: Kind::Integer { min: 1, max: 1_000_000_000 },
+        default: Preset::Integer(10),
+        unit: "updates",
+        doc: "Updates between rows of the training table; evaluations have a row in any case.",
+    },
+    Key {
+        name: "stop_loss",
+        kind: Kind::Number { min: 0.0, max: 1e300 },
+        default: Preset::Absent,
+        unit: "",
+        doc: "A network whose held-out loss is at or below this stops training.",
+    },
+    Key {
+        name: "stop_patience",
+        kind: Kind::Integer { min: 1, max: 1_000_000_000 },
+        default: Preset::Absent,
+        unit: "evaluations",
+        doc: "A network whose held-out loss has not fallen for so many evaluations stops training.",
+    },
+    Key {
+        name: "checkpoint_every",
+        kind: Kind::Integer { min: 1, max: 1_000_000_000 },
+        default: Preset::Integer(500),
+        unit: "updates",
+        doc: "Updates between checkpoints; a run that is killed goes on from the last.",
+    },
+    Key {
+        name: "snapshots",
+        kind: Kind::Integers { min: 0, max: 1_000_000_000 },
+        default: Preset::Integers(&[]),
+        unit: "updates",
+        doc: "Updates after which the networks are kept in a file of their own; 0: before the first.",
+    },
+];
+
+/// The `[training]` table as typed values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingSettings {
+    /// alpha of generalized teacher forcing; `None`: plain back-propagation.
+    pub forcing: Option<f32>,
+    /// The loss; `None`: the task's.
+    pub loss: Option<Loss>,
+    /// Most updates.
+    pub updates: u64,
+    /// Trials in an update.
+    pub batch: usize,
+    /// Whether all networks see the same trials.
+    pub shared_trials: bool,
+    /// Update rule.
+    pub optimiser: Optimiser,
+    /// Learning rate at the start.
+    pub learning_rate: f64,
+    /// Its course.
+    pub schedule: Schedule,
+    /// Largest norm of the gradient; 0: any.
+    pub clip: f64,
+    /// Updates between evaluations.
+    pub evaluate_every: u64,
+    /// Trials in an evaluation.
+    pub evaluation_trials: usize,
+    /// Updates between rows of the history.
+    pub log_every: u64,
+    /// Stop at this held-out loss.
+    pub stop_loss: Option<f64>,
+    /// Stop after so many evaluations without improvement.
+    pub stop_patience: Option<u64>,
+    /// Updates between checkpoints.
+    pub checkpoint_every: u64,
+    /// Updates after which a snapshot is kept.
+    pub snapshots: Vec<u64>,
+}
+
+impl TrainingSettings {
+    /// From a checked `[training]` table.
+    ///
+    /// # Errors
+    /// If a schedule cannot run with a learning rate of zero.
+    pub fn from_settings(settings: &Settings) -> Result<Self> {
+        let learning_rate = settings.number("learning_rate");
+        let end = settings.number("end_learning_rate");
+        let schedule = match settings.text("schedule") {
+            "exponential" => Schedule::Exponential { end },
+            "cosine" => Schedule::Cosine { end },
+            "plateau" => Schedule::Plateau {
+                factor: settings.number("plateau_factor"),
+                patience: settings.count("plateau_patience") as u64,
+                end,
+            },
+            _ => Schedule::Constant,
+        };
+        if matches!(schedule, Schedule::Exponential { .. }) && learning_rate <= 0.0 {
+            return Err(Error::Argument {
+                what: "key \"training.learning_rate\" with the exponential schedule".into(),
+                found: learning_rate.to_string(),
+                allowed: "a number above 0".into(),
+            });
+        }
+        Ok(TrainingSettings {
+            forcing: (settings.text("method") == "gtf").then(|| settings.number("alpha") as f32),
+            loss: match settings.text("loss") {
+                "mean_squared_error" => Some(Loss::MeanSquaredError),
+                "cross_entropy" => Some(Loss::CrossEntropy),
+                _ => None,
+            },
+            updates: settings.count("updates") as u64,
+            batch: settings.count("batch"),
+            shared_trials: settings.text("trials") == "shared",
+            optimiser: Optimiser {
+                rule: Rule::from_name(settings.text("optimiser")).unwrap_or(Rule::Adam),
+                beta1: settings.number("beta1"),
+                beta2: settings.number("beta2"),
+                epsilon: settings.number("epsilon"),
+                weight_decay: settings.number("weight_decay"),
+                momentum: settings.number("momentum"),
+                nesterov: settings.flag("nesterov"),
+            },
+            learning_rate,
+            schedule,
+            clip: settings.number("clip"),
+            evaluate_every: settings.count("evaluate_every") as u64,
+            evaluation_trials: settings.count("evaluation_trials"),
+            log_every: settings.count("log_every") as u64,
+            stop_loss: settings.optional_number("stop_loss"),
+            stop_patience: settings.optional_integer("stop_patience").map(|n| n as u64),
+            checkpoint_every: settings.count("checkpoint_every") as u64,
+            snapshots: settings.integers("snapshots").iter().map(|&u| u as u64).collect(),
+        })
+    }
+
+    /// What is minimised for a task.
+    pub fn objective(&self, task: &dyn Task) -> Objective {
+        Objective { loss: self.loss.unwrap_or(task.loss()), forcing: self.forcing }
+    }
+}
+
+/// Whether a network still trains, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It trains.
+    Running,
+    /// It has made all its updates.
+    AllUpdates,
+    /// It has reached the loss asked for.
+    LossReached,
+    /// Its held-out loss no longer falls.
+    NoImprovement,
+    /// Its loss or gradient was not finite at this update (from 0). Its parameters are those of the update
+    /// before.
+    Diverged {
+        /// The update at which that was seen.
+        update: u64,
+    },
+}
+
+impl Status {
+    /// The word in tables and on screen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Running => "running",
+            Status::AllUpdates => "all_updates",
+            Status::LossReached => "loss_reached",
+            Status::NoImprovement => "no_improvement",
+            Status::Diverged { .. } => "diverged",
+        }
+    }
+
+    fn code(self) -> (u64, u64) {
+        match self {
+            Status::Running => (0, 0),
+            Status::AllUpdates => (1, 0),
+            Status::LossReached => (2, 0),
+            Status::NoImprovement => (3, 0),
+            Status::Diverged { update } => (4, update),
+        }
+    }
+
+    fn from_code(code: u64, update: u64) -> Option<Self> {
+        Some(match code {
+            0 => Status::Running,
+            1 => Status::AllUpdates,
+            2 => Status::LossReached,
+            3 => Status::NoImprovement,
+            4 => Status::Diverged { update },
+            _ => return None,
+        })
+    }
+}
+
+/// One row of the training table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryRow {
+    /// Updates made when the row was written.
+    pub update: u64,
+    /// Network, from 0.
+    pub network: usize,
+    /// Loss of the last update's batch, before that update.
+    pub loss: f64,
+    /// Loss on the held-out trials, in rows of evaluations.
+    pub held_out_loss: Option<f64>,
+    /// The task's metrics on the held-out trials, in their order; empty in other rows.
+    pub metrics: Vec<f64>,
+    /// Learning rate of the last update.
+    pub learning_rate: f64,
+    /// Seconds of training so far, over all sessions.
+    pub seconds: f64,
+}
+
+/// The course of one network's training.
+#[derive(Clone, Debug, PartialEq)]
+struct Course {
+    status: Status,
+    moments: Moments,
+    plateau: Plateau,
+    /// Best held-out loss and evaluations since, for `stop_patience`.
+    best: f64,
+    waited: u64,
+    /// Parameters before the last update: the last that are known to give a finite loss.
+    previous: Vec<f32>,
+}
+
+/// Trains an ensemble.
+pub struct Trainer<'a> {
+    task: &'a dyn Task,
+    settings: TrainingSettings,
+    objective: Objective,
+    seed: u64,
+    ensemble: Ensemble,
+    courses: Vec<Course>,
+    trainable: Vec<bool>,
+    update: u64,
+    seconds_before: f64,
+    started: Instant,
+    history: Vec<HistoryRow>,
+    held_out: Vec<Trials>,
+}
+
+impl<'a> Trainer<'a> {
+    /// A trainer at update 0 with freshly drawn networks.
+    ///
+    /// # Errors
+    /// If teacher forcing is asked for and cannot be: the task's trials start from no observation, or the
+    /// cell has state variables that no observation implies.
+    pub fn new(
+        task: &'a dyn Task,
+        architecture: Architecture,
+        initialisation: &Initialisation,
+        settings: TrainingSettings,
+        networks: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        let ensemble = Ensemble::new(architecture, initialisation, networks, seed);
+        let held_out: Vec<Trials> = (0..if settings.shared_trials { 1 } else { networks })
+            .map(|k| {
+                task.trials(Split::HeldOut, seed.wrapping_add(k as u64), 0, settings.evaluation_trials)
+            })
+            .collect();
+        if settings.forcing.is_some() {
+            let refuse = |found: &str, allowed: &str| {
+                Err(Error::Argument {
+                    what: "key \"training.method\" = \"gtf\"".into(),
+                    found: found.into(),
+                    allowed: allowed.into(),
+                })
+            };
+            if held_out.first().is_some_and(|trials| trials.initial.is_none()) {
+                return refuse(
+                    &format!("task \"{}\", whose trials start from no observation", task.kind()),
+                    "a task that generates a recording, such as \"series\"; or method = \"bptt\"",
+                );
+            }
+            if ensemble.architecture.cell.shape().states > 1 {
+                return refuse(
+                    &format!("cell \"{}\" with more than one state variable", ensemble.architecture.cell.name()),
+                    "a cell with one state variable per unit; or method = \"bptt\"",
+                );
+            }
+        }
+        let mut trainable = vec![false; ensemble.architecture.parameter_count()];
+        for tensor in ensemble.architecture.tensors() {
+            trainable[tensor.range].fill(tensor.trainable);
+        }
+        let courses = ensemble
+            .parameters
+            .iter()
+            .map(|parameters| Course {
+                status: Status::Running,
+                moments: Moments::new(parameters.len()),
+                plateau: Plateau::default(),
+                best: f64::INFINITY,
+                waited: 0,
+                previous: parameters.clone(),
+            })
+            .collect();
+        Ok(Trainer {
+            objective: settings.objective(task),
+            task,
+            settings,
+            seed,
+            ensemble,
+            courses,
+            trainable,
+            update: 0,
+            seconds_before: 0.0,
+            started: Instant::now(),
+            history: Vec::new(),
+            held_out,
+        })
+    }
+
+    /// Updates made.
+    pub fn update(&self) -> u64 {
+        self.update
+    }
+
+    /// The networks as they are.
+    pub fn ensemble(&self) -> &Ensemble {
+        &self.ensemble
+    }
+
+    /// What is minimised.
+    pub fn objective(&self) -> &Objective {
+        &self.objective
+    }
+
+    /// Whether each network still trains.
+    pub fn statuses(&self) -> Vec<Status> {
+        self.courses.iter().map(|course| course.status).collect()
+    }
+
+    /// True when no network trains any more.
+    pub fn is_done(&self) -> bool {
+        self.courses.iter().all(|course| course.status != Status::Running)
+    }
+
+    /// The training table so far.
+    pub fn history(&self) -> &[HistoryRow] {
+        &self.history
+    }
+
+    /// Seconds of training, over all sessions.
+    pub fn seconds(&self) -> f64 {
+        self.seconds_before + self.started.elapsed().as_secs_f64()
+    }
+
+    /// Puts back the rows of earlier sessions, up to the update of the checkpoint. Call it after
+    /// [`Trainer::restore`].
+    pub fn restore_history(&mut self, rows: Vec<HistoryRow>) {
+        self.history = rows.into_iter().filter(|row| row.update <= self.update).collect();
+        if let Some(last) = self.history.last() {
+            self.seconds_before = last.seconds;
+        }
+    }
+
+    /// The seed of a network's trials.
+    fn trial_seed(&self, network: usize) -> u64 {
+        if self.settings.shared_trials { self.seed } else { self.seed.wrapping_add(network as u64) }
+    }
+
+    /// One update of every network that trains. Does nothing when none does.
+    pub fn step(&mut self, engine: &mut dyn Engine) {
+        let running: Vec<usize> = (0..self.courses.len())
+            .filter(|&k| self.courses[k].status == Status::Running)
+            .collect();
+        if running.is_empty() {
+            return;
+        }
+        // Trials of this update, drawn once where all networks share them.
+        let (task, batch, update) = (self.task, self.settings.batch, self.update);
+        let seeds: Vec<u64> = if self.settings.shared_trials {
+            vec![self.seed]
+        } else {
+            running.iter().map(|&k| self.trial_seed(k)).collect()
+        };
+        let trials: Vec<Trials> = seeds
+            .par_iter()
+            .map(|&seed| task.trials(Split::Training, seed, update, batch))
+            .collect();
+        let jobs: Vec<Job> = running
+            .iter()
+            .enumerate()
+            .map(|(j, &k)| Job {
+                parameters: &self.ensemble.parameters[k],
+                trials: &trials[if self.settings.shared_trials { 0 } else { j }],
+            })
+            .collect();
+        let gradients = engine.gradients(&self.ensemble.architecture, &self.objective, &jobs);
+
+        self.update += 1;
+        let last = self.update >= self.settings.updates;
+        let evaluating = last || self.update.is_multiple_of(self.settings.evaluate_every);
+        let logging = evaluating || self.update == 1 || self.update.is_multiple_of(self.settings.log_every);
+        for (&k, gradient) in running.iter().zip(gradients) {
+            let learning_rate = self.settings.schedule.learning_rate(
+                self.settings.learning_rate,
+                update,
+                self.settings.updates,
+                &self.courses[k].plateau,
+            );
+            let loss = gradient.loss;
+            if !self.apply(k, gradient, learning_rate) {
+                self.push_row(k, loss, None, Vec::new(), learning_rate);
+                continue;
+            }
+            let (mut held_out_loss, mut metrics) = (None, Vec::new());
+            if evaluating {
+                let (value, measured) = self.evaluate(k, engine);
+                held_out_loss = Some(value);
+                metrics = measured;
+                self.judge(k, value);
+            }
+            if last && self.courses[k].status == Status::Running {
+                self.courses[k].status = Status::AllUpdates;
+            }
+            if logging {
+                self.push_row(k, loss, held_out_loss, metrics, learning_rate);
+            }
+        }
+    }
+
+    /// Moves one network; false if its loss or gradient is not finite, which ends its training.
+    fn apply(&mut self, k: usize, gradient: Gradient, learning_rate: f64) -> bool {
+        let course = &mut self.courses[k];
+        let parameters = &mut self.ensemble.parameters[k];
+        let mut gradient_vector = gradient.gradient;
+        let norm = clip_by_global_norm(&mut gradient_vector, self.settings.clip);
+        if !gradient.loss.is_finite() || !norm.is_finite() {
+            parameters.clone_from(&course.previous);
+            course.status = Status::Diverged { update: self.update - 1 };
+            return false;
+        }
+        course.previous.clone_from(parameters);
+        self.settings.optimiser.update(
+            parameters,
+            &gradient_vector,
+            &self.trainable,
+            &mut course.moments,
+            learning_rate,
+        );
+        true
+    }
+
+    /// Loss and metrics on the held-out trials, without forcing.
+    fn evaluate(&self, k: usize, engine: &mut dyn Engine) -> (f64, Vec<f64>) {
+        let trials = &self.held_out[if self.settings.shared_trials { 0 } else { k }];
+        let objective = Objective { forcing: None, ..self.objective };
+        let job = Job { parameters: &self.ensemble.parameters[k], trials };
+        let response = engine.respond(&self.ensemble.architecture, &objective, &job);
+        let metrics = self.task.metrics(response.outputs.view(), trials);
+        (response.loss, metrics.into_iter().map(|(_, value)| value).collect())
+    }
+
+    /// Applies the stopping rules and the plateau schedule to a held-out loss.
+    fn judge(&mut self, k: usize, loss: f64) {
+        let course = &mut self.courses[k];
+        self.settings.schedule.observe(loss, &mut course.plateau);
+        if loss < course.best {
+            course.best = loss;
+            course.waited = 0;
+        } else {
+            course.waited += 1;
+        }
+        if self.settings.stop_loss.is_some_and(|stop| loss <= stop) {
+            course.status = Status::LossReached;
+        } else if self.settings.stop_patience.is_some_and(|patience| course.waited >= patience) {
+            course.status = Status::NoImprovement;
+        }
+    }
+
+    fn push_row(
+        &mut self,
+        network: usize,
+        loss: f64,
+        held_out_loss: Option<f64>,
+        metrics: Vec<f64>,
+        learning_rate: f64,
+    ) {
+        let seconds = self.seconds();
+        self.history.push(HistoryRow {
+            update: self.update,
+            network,
+            loss,
+            held_out_loss,
+            metrics,
+            learning_rate,
+            seconds,
+        });
+    }
+
+    /// Everything that training needs to go on, as tensors: each parameter by name [networks, ...], the
+    /// optimiser's moments [networks, parameters], and counters.
+    pub fn checkpoint(&self) -> Tensors {
+        let mut tensors = ensemble_tensors(&self.ensemble);
+        tensors.metadata.insert("format".into(), CHECKPOINT_FORMAT.into());
+        let networks = self.courses.len();
+        let count = self.ensemble.architecture.parameter_count();
+        let matrix = |of: &dyn Fn(&Course) -> &Vec<f32>| {
+            let numbers: Vec<f32> = self.courses.iter().flat_map(|c| of(c).iter().copied()).collect();
+            Tensor::F32(shaped(&[networks, count], numbers))
+        };
+        let integers = |of: &dyn Fn(&Course) -> u64| {
+            Tensor::U64(Array1::from_iter(self.courses.iter().map(of)).into_dyn())
+        };
+        let numbers = |of: &dyn Fn(&Course) -> f64| {
+            Tensor::F64(Array1::from_iter(self.courses.iter().map(of)).into_dyn())
+        };
+        tensors.insert("training.first_moment", matrix(&|c| &c.moments.first));
+        tensors.insert("training.second_moment", matrix(&|c| &c.moments.second));
+        tensors.insert("training.previous", matrix(&|c| &c.previous));
+        tensors.insert("training.optimiser_updates", integers(&|c| c.moments.updates));
+        tensors.insert("training.status", integers(&|c| c.status.code().0));
+        tensors.insert("training.diverged_at", integers(&|c| c.status.code().1));
+        tensors.insert("training.plateau_best", numbers(&|c| c.plateau.best));
+        tensors.insert("training.plateau_waited", integers(&|c| c.plateau.waited));
+        tensors.insert("training.plateau_scale", numbers(&|c| c.plateau.scale));
+        tensors.insert("training.best", numbers(&|c| c.best));
+        tensors.insert("training.waited", integers(&|c| c.waited));
+        tensors.insert("training.update", Tensor::U64(Array1::from_elem(1, self.update).into_dyn()));
+        tensors
+    }
+
+    /// Goes on from a checkpoint.
+    ///
+    /// # Errors
+    /// If the checkpoint is not one of this program's or not of this experiment: what is missing or has the
+    /// wrong shape is named.
+    pub fn restore(&mut self, checkpoint: &Tensors) -> Result<()> {
+        let ensemble = ensemble_from_tensors(checkpoint, &self.ensemble.architecture)?;
+        let networks = self.courses.len();
+        let count = self.ensemble.architecture.parameter_count();
+        if ensemble.len() != networks {
+            return Err(wrong(checkpoint, "number of networks", ensemble.len(), networks));
+        }
+        let matrix = |name: &str| -> Result<Vec<Vec<f32>>> {
+            let array = checkpoint.f32(name)?;
+            if array.shape() != [networks, count] {
+                return Err(wrong(checkpoint, name, format!("{:?}", array.shape()), format!("[{networks}, {count}]")));
+            }
+            Ok(array.outer_iter().map(|row| row.iter().copied().collect()).collect())
+        };
+        let integers = |name: &str, length: usize| -> Result<Vec<u64>> {
+            let array = checkpoint.u64(name)?;
+            if array.shape() != [length] {
+                return Err(wrong(checkpoint, name, format!("{:?}", array.shape()), format!("[{length}]")));
+            }
+            Ok(array.iter().copied().collect())
+        };
+        let numbers = |name: &str| -> Result<Vec<f64>> {
+            let array = checkpoint.f64(name)?;
+            if array.shape() != [networks] {
+                return Err(wrong(checkpoint, name, format!("{:?}", array.shape()), format!("[{networks}]")));
+            }
+            Ok(array.iter().copied().collect())
+        };
+        let first = matrix("training.first_moment")?;
+        let second = matrix("training.second_moment")?;
+        let previous = matrix("training.previous")?;
+        let optimiser_updates = integers("training.optimiser_updates", networks)?;
+        let status = integers("training.status", networks)?;
+        let diverged_at = integers("training.diverged_at", networks)?;
+        let plateau_best = numbers("training.plateau_best")?;
+        let plateau_waited = integers("training.plateau_waited", networks)?;
+        let plateau_scale = numbers("training.plateau_scale")?;
+        let best = numbers("training.best")?;
+        let waited = integers("training.waited", networks)?;
+        let update = integers("training.update", 1)?[0];
+        let mut courses = Vec::with_capacity(networks);
+        for (k, ((first, second), previous)) in first.into_iter().zip(second).zip(previous).enumerate() {
+            let status = Status::from_code(status[k], diverged_at[k])
+                .ok_or_else(|| wrong(checkpoint, "training.status", status[k], "0 to 4"))?;
+            courses.push(Course {
+                status,
+                moments: Moments { first, second, updates: optimiser_updates[k] },
+                plateau: Plateau {
+                    best: plateau_best[k],
+                    waited: plateau_waited[k],
+                    scale: plateau_scale[k],
+                },
+                best: best[k],
+                waited: waited[k],
+                previous,
+            });
+        }
+        self.courses = courses;
+        self.ensemble = ensemble;
+        self.update = update;
+        self.started = Instant::now();
+        Ok(())
+    }
+}
+
+/// The value of the metadata key `format` of a checkpoint.
+pub const CHECKPOINT_FORMAT: &str = "nullcline checkpoint 1";
+
+fn wrong(tensors: &Tensors, what: &str, found: impl ToString, allowed: impl ToString) -> Error {
+    Error::Format {
+        file: tensors.source().to_string(),
+        what: what.to_string(),
+        found: found.to_string(),
+        allowed: allowed.to_string(),
+    }
+}
+
+fn shaped(shape: &[usize], numbers: Vec<f32>) -> ArrayD<f32> {
+    ArrayD::from_shape_vec(IxDyn(shape), numbers).expect("as many numbers as the shape says")
+}
+
+/// An ensemble as tensors: each parameter by name, [networks, shape of the parameter].
+pub fn ensemble_tensors(ensemble: &Ensemble) -> Tensors {
+    let mut tensors = Tensors::new();
+    tensors.metadata.insert("cell".into(), ensemble.architecture.cell.name().into());
+    for tensor in ensemble.architecture.tensors() {
+        let numbers: Vec<f32> =
+            ensemble.parameters.iter().flat_map(|p| p[tensor.range.clone()].iter().copied()).collect();
+        let mut shape = vec![ensemble.len()];
+        shape.extend(&tensor.shape);
+        tensors.insert(tensor.name, Tensor::F32(shaped(&shape, numbers)));
+    }
+    tensors
+}
+
+/// The reverse of [`ensemble_tensors`].
+///
+/// # Errors
+/// If a parameter is missing or has another shape than the architecture says.
+pub fn ensemble_from_tensors(tensors: &Tensors, architecture: &Architecture) -> Result<Ensemble> {
+    let cell = tensors.metadata.get("cell").map(String::as_str);
+    if let Some(cell) = cell.filter(|cell| *cell != architecture.cell.name()) {
+        return Err(wrong(tensors, "cell", cell, architecture.cell.name()));
+    }
+    let mut networks = None;
+    let mut parameters: Vec<Vec<f32>> = Vec::new();
+    for tensor in architecture.tensors() {
+        let array = tensors.f32(&tensor.name)?;
+        let (found_networks, found_shape) = array.shape().split_first().unwrap_or((&0, &[]));
+        if *networks.get_or_insert(*found_networks) != *found_networks || found_shape != tensor.shape {
+            let allowed = format!("[networks, {:?}]", tensor.shape);
+            return Err(wrong(tensors, &tensor.name, format!("{:?}", array.shape()), allowed));
+        }
+        parameters.resize_with(*found_networks, || vec![0.0; architecture.parameter_count()]);
+        for (network, values) in parameters.iter_mut().zip(array.outer_iter()) {
+            for (out, value) in network[tensor.range.clone()].iter_mut().zip(values.iter()) {
+                *out = *value;
+            }
+        }
+    }
+    Ok(Ensemble { architecture: architecture.clone(), parameters })
+}
+
+/// States that the networks visit on trials, [state, dimension] in f64, trial after trial: where a search
+/// for fixed points starts.
+pub fn visited_states(
+    engine: &mut dyn Engine,
+    architecture: &Architecture,
+    objective: &Objective,
+    job: &Job,
+) -> Array2<f64> {
+    let objective = Objective { forcing: None, ..*objective };
+    let response = engine.respond(architecture, &objective, job);
+    let (batch, steps, dim) = response.states.dim();
+    let mut states = Array2::zeros((batch * (steps - 1), dim));
+    for (b, trial) in response.states.outer_iter().enumerate() {
+        for (t, state) in trial.outer_iter().skip(1).enumerate() {
+            states.row_mut(b * (steps - 1) + t).assign(&state.mapv(f64::from));
+        }
+    }
+    states
+}
