@@ -190,7 +190,10 @@ impl FixedPointSearch {
 /// From each start, Newton's method on f(x) = x - F(x, u) with A = I - dF/dx, its steps no longer
 /// than max(1, |x|) and halved until |f|^2 falls. Where that fails, Levenberg-Marquardt lowers the
 /// speed q = 1/2 |f|^2 from there, to a fixed point or to a local minimum of q, a slow point. Both
-/// end in Newton steps in f64 that go on until the residual stops falling.
+/// end in Newton steps in f64 that go on until the residual stops falling. A point is fixed where
+/// the residual is then within the tolerance and the last Newton correction within
+/// `merge_tolerance` max(1, |x|_inf): a gate that saturates far out makes the residual small
+/// without a fixed point near by.
 ///
 /// Each fixed point comes with an uncertainty: its last Newton correction plus
 /// eps max(1, |x|_inf) |A^-1|_inf, what a rounding error of F amounts to in x. Two candidates are

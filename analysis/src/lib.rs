@@ -10,6 +10,7 @@ mod error;
 pub mod fixed_points;
 pub mod free_run;
 pub mod linearization;
+mod network;
 pub mod pca;
 mod schur;
 pub mod starts;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary: see the library's [`nullcline::command_line`].
+
+fn main() -> std::process::ExitCode {
+    nullcline::command_line::main()
+}

@@ -73,7 +73,9 @@ impl Optimiser {
     ) {
         moments.updates += 1;
         let t = moments.updates as f64;
-        let (beta1, beta2) = (self.beta1 as f32, self.beta2 as f32);
+        let beta2 = self.beta2 as f32;
+        // Rounded after the subtraction: 1 - 0.999 in f32 is wrong in its fifth digit.
+        let (rest1, rest2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
         let correction1 = 1.0 - self.beta1.powf(t);
         let correction2 = 1.0 - self.beta2.powf(t);
         let decay = self.weight_decay as f32;
@@ -120,8 +122,8 @@ impl Optimiser {
                     *p -= rate * if self.nesterov { g + momentum * *m } else { *m };
                 }
                 Rule::Adam | Rule::AdamW | Rule::RAdam => {
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    *m += rest1 * (g - *m);
+                    *v = beta2 * *v + rest2 * g * g;
                     if self.rule != Rule::RAdam {
                         *p -= step * *m / (v.sqrt() * root2 + epsilon);
                     } else if rectified {
@@ -139,9 +141,9 @@ impl Optimiser {
 /// before. A limit of 0 leaves it alone.
 pub fn clip_by_global_norm(gradient: &mut [f32], limit: f64) -> f64 {
     let norm = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
-    if limit > 0.0 && norm > limit {
-        let factor = (limit / (norm + 1e-6)) as f32;
-        gradient.iter_mut().for_each(|g| *g *= factor);
+    let factor = limit / (norm + 1e-6);
+    if limit > 0.0 && factor < 1.0 {
+        gradient.iter_mut().for_each(|g| *g *= factor as f32);
     }
     norm
 }

@@ -8,7 +8,7 @@
 //! attached files, among them the numbers drawn (`NAME.csv`) and the experiment (`experiment.toml`).
 //!
 //! Work-arounds for plotters 0.3, all in this module: its canvas has whole coordinates, so it gets
-//! [`UNITS`] units per point and a `viewBox`; it knows no markup, no exact baselines and no turned text about
+//! 20 units per point and a `viewBox`; it knows no markup, no exact baselines and no turned text about
 //! an anchor, so texts are written here; it sets no line joins, so they are set on the root.
 
 use std::fmt::Write as _;

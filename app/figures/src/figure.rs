@@ -100,8 +100,8 @@ pub struct Plane {
     /// One unit is equally long on both axes (unit circles, delay space); linear axes only. The frame becomes
     /// narrower, and the range of one axis wider, until that is so.
     pub equal_aspect: bool,
-    /// The horizontal axis is that of the panel below in the same column: same range, no tick labels here,
-    /// and the two frames move close together.
+    /// The horizontal axis is that of the panel below in the same column: same range and scale, not drawn
+    /// here, and the two frames move close together.
     pub shares_x: bool,
     /// What is drawn, the first at the back.
     pub series: Vec<Series>,
@@ -187,19 +187,25 @@ pub enum Marks {
     /// A polyline through the points in order, broken at missing values.
     Line {
         /// Horizontal (first) coordinates.
+        #[serde(with = "missing")]
         x: Vec<f64>,
         /// Vertical (second) coordinates.
+        #[serde(with = "missing")]
         y: Vec<f64>,
         /// Third coordinates, in a space.
+        #[serde(with = "missing")]
         z: Vec<f64>,
     },
     /// One marker per point.
     Points {
         /// Horizontal (first) coordinates.
+        #[serde(with = "missing")]
         x: Vec<f64>,
         /// Vertical (second) coordinates.
+        #[serde(with = "missing")]
         y: Vec<f64>,
         /// Third coordinates, in a space.
+        #[serde(with = "missing")]
         z: Vec<f64>,
         /// What each point is, to be reported when it is clicked.
         ids: Option<Vec<u64>>,
@@ -207,17 +213,22 @@ pub enum Marks {
     /// Separate straight pieces. In a plane the third coordinate is ignored.
     Segments {
         /// Where each begins.
+        #[serde(with = "missing::vectors")]
         from: Vec<[f64; 3]>,
         /// Where each ends.
+        #[serde(with = "missing::vectors")]
         to: Vec<[f64; 3]>,
     },
     /// The area between two curves.
     Band {
         /// Horizontal coordinates.
+        #[serde(with = "missing")]
         x: Vec<f64>,
         /// Lower edge.
+        #[serde(with = "missing")]
         lower: Vec<f64>,
         /// Upper edge.
+        #[serde(with = "missing")]
         upper: Vec<f64>,
     },
     /// A straight line across the whole frame; does not widen the axes unless it is the only content.
@@ -245,6 +256,7 @@ pub enum Marks {
         /// Columns of cells, from the left.
         columns: usize,
         /// rows * columns numbers, row by row; NaN leaves a cell empty.
+        #[serde(with = "missing")]
         values: Vec<f64>,
         /// Colours of the numbers.
         scale: ColorScale,
@@ -265,6 +277,7 @@ pub enum Orientation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Coloring {
     /// One number per point.
+    #[serde(with = "missing")]
     pub values: Vec<f64>,
     /// What they mean.
     pub scale: ColorScale,
@@ -1236,6 +1249,51 @@ fn csv_series(out: &mut String, start: &str, series: &Series) {
                     ],
                 );
             }
+        }
+    }
+}
+
+/// Numbers in files: JSON has no NaN, so that missing ones are written as null and read back as NaN.
+mod missing {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    fn to_option(number: f64) -> Option<f64> {
+        number.is_finite().then_some(number)
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        numbers: &[f64],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(numbers.iter().map(|&n| to_option(n)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<f64>, D::Error> {
+        let numbers = Vec::<Option<f64>>::deserialize(deserializer)?;
+        Ok(numbers.into_iter().map(|n| n.unwrap_or(f64::NAN)).collect())
+    }
+
+    /// The same for points of a space.
+    pub(super) mod vectors {
+        use serde::{Deserialize, Deserializer, Serializer};
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            vectors: &[[f64; 3]],
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(vectors.iter().map(|v| v.map(super::to_option)))
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Vec<[f64; 3]>, D::Error> {
+            let vectors = Vec::<[Option<f64>; 3]>::deserialize(deserializer)?;
+            Ok(vectors
+                .into_iter()
+                .map(|v| v.map(|n| n.unwrap_or(f64::NAN)))
+                .collect())
         }
     }
 }

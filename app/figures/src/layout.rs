@@ -25,6 +25,8 @@ pub(crate) const MINOR_LENGTH: f32 = 1.5;
 pub(crate) const GAP: f32 = 2.0;
 /// Height of a line of labels.
 pub(crate) const LABEL_LINE: f32 = LABEL * LEADING;
+/// Of that, what lies below the baseline, with subscripts.
+pub(crate) const LABEL_DEPTH: f32 = 2.6;
 /// Most lines of an axis label.
 pub(crate) const LABEL_LINES: usize = 3;
 
@@ -218,7 +220,7 @@ pub(crate) fn arrange(
 }
 
 /// From the top of a line to its baseline, over the size.
-const ASCENT_ROOM: f32 = 0.85;
+const ASCENT_ROOM: f32 = 0.95;
 
 fn shares_x(panel: &Panel) -> bool {
     matches!(&panel.content, Content::Plane(plane) if plane.shares_x)
@@ -756,7 +758,7 @@ pub(crate) fn paint_color_bar(scene: &mut Scene, place: &Place) {
     for (i, line) in bar.label.iter().enumerate() {
         scene.texts.push(Text {
             at: [
-                start + LABEL_LINE * i as f32 + LABEL * ASCENT_ROOM,
+                start + LABEL_LINE * i as f32 + LABEL_LINE - LABEL_DEPTH,
                 frame.center()[1],
             ],
             anchor: Anchor::Middle,

@@ -3,13 +3,13 @@
 use crate::figure::{Axis, Content, Figure, Marker, Marks, Orientation, Plane, Scale, Series};
 use crate::geometry::{Point, Rect, clip_line, clip_segment, dashed, thin};
 use crate::layout::{
-    AXIS, GAP, LABEL_LINE, LABEL_LINES, MINOR_LENGTH, Margins, Place, TICK_LENGTH,
+    AXIS, GAP, LABEL_DEPTH, LABEL_LINE, LABEL_LINES, MINOR_LENGTH, Margins, Place, TICK_LENGTH,
 };
 use crate::markup;
 use crate::palette::{self, Colors, INK, Look, PAPER, Rgb, SELECTED};
 use crate::scale::{self, Scaler};
 use crate::scene::{Anchor, Frame, PanelView, Request, Scene, Shape, Target, Text};
-use crate::text::{self, CAP, DESCENT, LABEL, Line, Measure, TICK};
+use crate::text::{self, CAP, LABEL, Line, Measure, TICK};
 use crate::ticks::{self, Direction, Ticks};
 
 /// Opacity of bands over that of their style, so that a curve on its band is seen.
@@ -23,6 +23,8 @@ const MARGIN: f64 = 0.05;
 pub(crate) struct Ranges {
     pub x: (f64, f64),
     pub y: (f64, f64),
+    /// Scale of the horizontal axis: that of the panel which draws it.
+    pub x_scale: Scale,
 }
 
 /// Axes of a plane for a frame of known size.
@@ -38,6 +40,8 @@ pub(crate) struct Axes {
     tick_width: f32,
     /// How far the labels of the horizontal axis reach beyond the frame, left and right.
     overhang: [f32; 2],
+    /// From the end of the ticks of the horizontal axis to the capitals of their labels.
+    tick_gap: f32,
     /// Whether the horizontal axis is drawn here; if not, it is that of the panel below.
     draws_x: bool,
 }
@@ -135,7 +139,7 @@ pub(crate) fn ranges(figure: &Figure, columns: usize, request: &Request) -> Vec<
             }
         }
         let y = own.series.iter().fold(None, |y, s| {
-            scale::union(y, extents(s, own.x.scale, own.y.scale).1)
+            scale::union(y, extents(s, lowest.x.scale, own.y.scale).1)
         });
         let fit = |axis: &Axis, extent: Extent, orientation: Orientation, fills: bool| {
             let extent = extent.or_else(|| scale::extent(rules(own, orientation), axis.scale));
@@ -150,6 +154,7 @@ pub(crate) fn ranges(figure: &Figure, columns: usize, request: &Request) -> Vec<
         let mut ranges = Ranges {
             x: fit(&lowest.x, x, Orientation::Vertical, fills && x.is_some()),
             y: fit(&own.y, y, Orientation::Horizontal, heatmap),
+            x_scale: lowest.x.scale,
         };
         if lowest.x.range.is_none()
             && lowest.x.scale == Scale::Linear
@@ -163,6 +168,7 @@ pub(crate) fn ranges(figure: &Figure, columns: usize, request: &Request) -> Vec<
             ranges = Ranges {
                 x: view.0,
                 y: view.1,
+                x_scale: lowest.x.scale,
             };
         }
         Some(ranges)
@@ -178,12 +184,12 @@ pub(crate) fn axes(
     [width, height]: [f32; 2],
     measure: &dyn Measure,
 ) -> Axes {
-    if plane.equal_aspect && view.ranges.is_none() {
+    if plane.equal_aspect && ranges.x_scale == Scale::Linear && view.ranges.is_none() {
         ranges = equal_aspect(ranges, [width, height]);
     }
     let x = Scaler {
         range: ranges.x,
-        scale: plane.x.scale,
+        scale: ranges.x_scale,
     };
     let y = Scaler {
         range: ranges.y,
@@ -217,6 +223,11 @@ pub(crate) fn axes(
         .iter()
         .map(|(_, label)| text::label_width(label, TICK, measure))
         .fold(0.0, f32::max);
+    // Near the corner, a superscript below the frame meets a subscript beside it.
+    let holds = |ticks: &Ticks, mark: &str| ticks.major.iter().any(|(_, label)| label.contains(mark));
+    let raised = if holds(&x_ticks, "^{") { 1.5 } else { 0.0 };
+    let lowered = if holds(&y_ticks, "_{") { 1.0 } else { 0.0 };
+    let tick_gap = GAP + raised + lowered;
     Axes {
         x,
         y,
@@ -226,6 +237,7 @@ pub(crate) fn axes(
         y_label,
         tick_width,
         overhang,
+        tick_gap,
         draws_x: !plane.shares_x,
     }
 }
@@ -233,11 +245,12 @@ pub(crate) fn axes(
 /// Width of the frame of a plane that may be this large: with one unit equally long on both axes, a frame that
 /// is too wide for its data becomes narrower, to 0.6 of its width at least.
 pub(crate) fn frame_width(plane: &Plane, ranges: Ranges, [width, height]: [f32; 2]) -> f32 {
-    if !plane.equal_aspect {
+    if !plane.equal_aspect || ranges.x_scale != Scale::Linear {
         return width;
     }
     let ratio = (ranges.x.1 - ranges.x.0) / (ranges.y.1 - ranges.y.0);
-    (height * ratio as f32).clamp(0.6 * width, width)
+    // Not `clamp`, which panics while the solver still tries a width below zero.
+    (height * ratio as f32).max(0.6 * width).min(width)
 }
 
 /// Widens one of the ranges about its middle until one unit is equally long on both axes.
@@ -251,6 +264,7 @@ fn equal_aspect(ranges: Ranges, [width, height]: [f32; 2]) -> Ranges {
     Ranges {
         x: about(ranges.x, w),
         y: about(ranges.y, h),
+        ..ranges
     }
 }
 
@@ -320,7 +334,7 @@ impl Axes {
             bottom: if plane.shares_x {
                 half
             } else {
-                TICK_LENGTH + GAP + TICK + label(&self.x_label)
+                TICK_LENGTH + self.tick_gap + TICK + label(&self.x_label)
             },
         }
     }
@@ -396,7 +410,7 @@ fn paint_axes(scene: &mut Scene, axes: &Axes, frame: Rect, measure: &dyn Measure
             runs,
         }
     };
-    let mut baseline = frame.bottom + TICK_LENGTH + GAP + TICK * CAP;
+    let mut baseline = frame.bottom + TICK_LENGTH + axes.tick_gap + TICK * CAP;
     for (v, label) in &axes.x_ticks.major {
         let Some(at) = x_at(*v) else { continue };
         scene.line(
@@ -423,7 +437,7 @@ fn paint_axes(scene: &mut Scene, axes: &Axes, frame: Rect, measure: &dyn Measure
         let place = [frame.left - TICK_LENGTH - GAP, at + TICK * CAP / 2.0];
         write(scene, place, Anchor::End, false, line(label), TICK);
     }
-    baseline += TICK * (1.0 - CAP) + GAP + LABEL_LINE - LABEL * DESCENT - 0.5;
+    baseline += TICK * (1.0 - CAP) + GAP + LABEL_LINE - LABEL_DEPTH;
     for label in &axes.x_label {
         write(
             scene,
@@ -435,8 +449,7 @@ fn paint_axes(scene: &mut Scene, axes: &Axes, frame: Rect, measure: &dyn Measure
         );
         baseline += LABEL_LINE;
     }
-    let mut baseline =
-        frame.left - TICK_LENGTH - GAP - axes.tick_width - GAP - LABEL * DESCENT - 0.5;
+    let mut baseline = frame.left - TICK_LENGTH - GAP - axes.tick_width - GAP - LABEL_DEPTH;
     for label in axes.y_label.iter().rev() {
         write(
             scene,
@@ -781,18 +794,19 @@ pub(crate) fn point(
     id: Option<u64>,
     request: &Request,
 ) {
+    // An outline, not a disc, so that lines through the point stay to be seen.
     let mut ring = |gap: f32, width: f32| {
-        let radius = look.size / 2.0 + gap;
-        shapes.push(Shape::Disc {
-            center,
-            radius: radius + width,
+        let radius = look.size / 2.0 + gap + width / 2.0;
+        let points = (0..=32)
+            .map(|i| {
+                let (sin, cos) = (i as f32 * std::f32::consts::TAU / 32.0).sin_cos();
+                [center[0] + radius * cos, center[1] + radius * sin]
+            })
+            .collect();
+        shapes.push(Shape::Line {
+            points,
+            width,
             color: SELECTED,
-            opacity: 1.0,
-        });
-        shapes.push(Shape::Disc {
-            center,
-            radius,
-            color: PAPER,
             opacity: 1.0,
         });
     };

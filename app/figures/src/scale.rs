@@ -57,7 +57,10 @@ pub fn fitted(extent: Option<(f64, f64)>, scale: Scale, margin: f64) -> (f64, f6
             if room == 0.0 {
                 (low, high)
             } else {
-                (10f64.powf(a - room), 10f64.powf(b + room))
+                (
+                    (10f64.powf(a - room)).max(1.0 / LARGEST),
+                    (10f64.powf(b + room)).min(LARGEST),
+                )
             }
         }
     }

@@ -284,7 +284,7 @@ fn furniture(
             (edge.from[1] + edge.to[1]) / 2.0,
         ];
         let upright = edge.outward[0].abs() > 0.9;
-        let mut distance = reach + GAP;
+        let mut distance = reach + 2.0 * GAP;
         // Away from the box until it is free; the bound only ends the search where there is no room at all.
         for _ in 0..60 {
             let text = beside(
@@ -367,8 +367,8 @@ fn fit(
     let (wide, high) = (f64::from(frame.width()), f64::from(frame.height()));
     if request.steady {
         // The ball around the box fits from every side, with room for labels.
-        let room = (wide.min(high) - 50.0).max(0.5 * wide.min(high));
-        projection.scale = 0.5 * room / dot(half, half).sqrt() * 1.12;
+        let room = (wide.min(high) - 36.0).max(0.5 * wide.min(high));
+        projection.scale = 0.5 * room / dot(half, half).sqrt() * 1.15;
     } else {
         let extent = |d: Vector| (0..3).map(|i| half[i] * d[i].abs()).sum::<f64>();
         let (right, up) = (extent(camera.right), extent(camera.up));

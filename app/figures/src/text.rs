@@ -14,8 +14,8 @@ pub const LABEL: f32 = 7.0;
 pub const TICK: f32 = 6.5;
 /// Size of panel letters and figure titles, in points.
 pub const LETTER: f32 = 8.0;
-/// Distance between baselines over the size.
-pub const LEADING: f32 = 1.2;
+/// Distance between baselines over the size: room for a subscript above a superscript.
+pub const LEADING: f32 = 1.36;
 /// Height of capital letters and figures over the size.
 pub const CAP: f32 = 0.7;
 /// Height of what rises above the baseline over the size.

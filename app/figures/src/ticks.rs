@@ -161,7 +161,9 @@ fn linear_labels(first: i64, last: i64, mantissa: i64, exponent: i32, range: (f6
 fn logarithmic(choice: &Choice, length: f32) -> Ticks {
     let (low, high) = choice.scaler.range;
     let inside = |v: &f64| *v >= low * (1.0 - 1e-9) && *v <= high * (1.0 + 1e-9);
-    let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
+    // The powers of ten that an f64 can hold, whatever the range.
+    let power = |v: f64| v.log10().clamp(-307.0, 307.0);
+    let (first, last) = (power(low).floor() as i32, power(high).ceil() as i32);
     let decades: Vec<i32> = (first..=last).filter(|&k| inside(&10f64.powi(k))).collect();
     let decade_length = f64::from(length) / (high / low).log10();
     let multiples = |mantissas: &[i32]| -> Vec<(i32, i32)> {

@@ -209,7 +209,7 @@ fn figure() -> impl Strategy<Value = Figure> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 4000, max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn any_figure_is_printable(figure in figure(), mm in prop::sample::select(vec![89.0, 120.0, 183.0])) {
         match scene(&figure, mm) {
@@ -221,5 +221,136 @@ proptest! {
             Err(FigureError::Width { .. }) => prop_assert!(figure.columns > 1),
             Err(other) => prop_assert!(false, "{other}"),
         }
+    }
+}
+
+#[test]
+fn too_many_columns_fall_back_to_fewer() {
+    let panel = || Panel::plane(Plane::new(Axis::new("Time", "s"), Axis::new("Rate", "1/s")));
+    let figure = (0..4).fold(Figure::new("grid").columns(4), |figure, _| {
+        figure.panel(panel())
+    });
+    let lefts = |mm: f64| {
+        let mut lefts: Vec<i32> = scene(&figure, mm)
+            .unwrap()
+            .frames
+            .iter()
+            .map(|f| f.rect.left as i32)
+            .collect();
+        lefts.dedup();
+        lefts.len()
+    };
+    assert_eq!(lefts(183.0), 4);
+    assert!(lefts(89.0) < 4);
+}
+
+#[test]
+fn stacked_panels_have_one_time_axis() {
+    let row = |end: f64| {
+        Plane::new(Axis::new("Time", "s"), Axis::new("Rate", "1/s")).with(Series::line(
+            vec![0.0, end],
+            vec![0.0, 1.0],
+            Role::Input,
+        ))
+    };
+    let figure = Figure::new("stack")
+        .panel(Panel::plane(row(1.0).shares_x()).aspect(0.2))
+        .panel(Panel::plane(row(10.0).shares_x()).aspect(0.2))
+        .panel(Panel::plane(row(5.0)).aspect(0.2));
+    let scene = scene(&figure, 89.0).unwrap();
+    let ranges: Vec<_> = scene
+        .frames
+        .iter()
+        .map(|frame| frame.scales.unwrap().0.range)
+        .collect();
+    assert_eq!(ranges, [(0.0, 10.0); 3]);
+    let labels = scene
+        .texts
+        .iter()
+        .filter(|t| t.runs.iter().any(|run| run.text.contains("Time")))
+        .count();
+    assert_eq!(labels, 1);
+}
+
+#[test]
+fn equal_aspect_is_equal() {
+    for aspect in [0.3, 1.0, 2.0] {
+        let plane = Plane::new(Axis::new("Re", "1/step"), Axis::new("Im", "1/step"))
+            .equal_aspect()
+            .with(Series::circle((0.2, 0.0), 1.0, Role::Guide));
+        let figure = Figure::new("circle").panel(Panel::plane(plane).aspect(aspect));
+        let frame = scene(&figure, 89.0).unwrap().frames[0];
+        let (x, y) = frame.scales.unwrap();
+        let units = [
+            (x.range.1 - x.range.0) / f64::from(frame.rect.width()),
+            (y.range.1 - y.range.0) / f64::from(frame.rect.height()),
+        ];
+        assert!((units[0] / units[1] - 1.0).abs() < 1e-4, "{units:?}");
+    }
+}
+
+#[test]
+fn fixed_height_fills_the_canvas() {
+    let panel = || Panel::plane(Plane::new(Axis::new("Time", "s"), Axis::new("Rate", "1/s")));
+    let figure = Figure::new("window").panel(panel()).panel(panel());
+    let request = Request {
+        height: Some(400.0),
+        ..Request::file(300.0)
+    };
+    let scene = Scene::build(&figure, &request, &Embedded).unwrap();
+    assert_eq!(scene.size, [300.0, 400.0]);
+    let lowest = scene
+        .texts
+        .iter()
+        .map(|t| t.bounds().bottom)
+        .fold(0.0, f32::max);
+    assert!(lowest > 385.0 && lowest <= 400.0, "{lowest}");
+}
+
+#[test]
+fn points_report_where_they_are() {
+    let plane = Plane::new(
+        Axis::new("x", "a.u.").range(0.0, 1.0),
+        Axis::new("y", "a.u.").range(0.0, 1.0),
+    )
+    .with(Series::points(vec![0.5, 7.0], vec![0.5, 0.5], Role::Stable).ids(vec![42, 43]));
+    let scene = scene(&Figure::new("point").panel(Panel::plane(plane)), 89.0).unwrap();
+    assert_eq!(
+        scene.targets.len(),
+        1,
+        "what lies outside the range cannot be clicked"
+    );
+    assert_eq!(scene.targets[0].id, 42);
+    assert_eq!(scene.targets[0].center, scene.frames[0].rect.center());
+}
+
+#[test]
+fn long_recordings_are_thinned() {
+    let n = 100_800;
+    let x: Vec<f64> = (0..n).map(f64::from).collect();
+    let y: Vec<f64> = x.iter().map(|t| (t * 0.01).sin()).collect();
+    let plane = Plane::new(Axis::new("Time", "s"), Axis::new("Rate", "1/s")).with(Series::line(
+        x.clone(),
+        y.clone(),
+        Role::Recorded,
+    ));
+    let z: Vec<f64> = x.iter().map(|t| (t * 0.013).cos()).collect();
+    let axes = [1, 2, 3].map(|k| Axis::new(format!("PC {k}"), "a.u."));
+    let space = Space::new(axes).with(Series::line_3d(x, y, z, Role::Trajectory));
+    for panel in [Panel::plane(plane), Panel::space(space)] {
+        let scene = scene(&Figure::new("long").panel(panel), 89.0).unwrap();
+        let vertices: usize = scene
+            .shapes
+            .iter()
+            .map(|shape| {
+                if let Shape::Line { points, .. } = shape {
+                    points.len()
+                } else {
+                    0
+                }
+            })
+            .sum();
+        assert!(vertices < 60_000, "{vertices}");
+        assert!(vertices > 500);
     }
 }

@@ -1,0 +1,199 @@
+//! Fixed points of every network under a constant input, with a verdict on every candidate.
+
+use super::{AnalysisKind, Context, failed};
+use crate::session::Outcome;
+use nullcline_analysis::fixed_points::{FixedPointSearch, FixedPointSettings, Rejection, Verdict, find_fixed_points};
+use nullcline_analysis::starts::sample_starts;
+use nullcline_data::random::{Random, Stream};
+use nullcline_data::settings::{Key, Kind, Preset};
+use nullcline_data::Error;
+use nullcline_models::engine::Job;
+use nullcline_models::training::visited_states;
+use nullcline_tables::Table;
+use nullcline_tasks::Split;
+
+pub const KIND: AnalysisKind = AnalysisKind {
+    name: "fixed_points",
+    summary: "fixed and slow points by Newton's method from visited states, with verdicts",
+    keys: &[
+        Key {
+            name: "starts",
+            kind: Kind::Integer { min: 1, max: 10_000_000 },
+            default: Preset::Integer(1024),
+            unit: "",
+            doc: "Starts of the search: visited states, every second one moved towards another.",
+        },
+        Key {
+            name: "trials",
+            kind: Kind::Integer { min: 1, max: 100_000 },
+            default: Preset::Integer(64),
+            unit: "trials",
+            doc: "Held-out trials whose states the starts are drawn from.",
+        },
+        Key {
+            name: "noise",
+            kind: Kind::Number { min: 0.0, max: 1e6 },
+            default: Preset::Number(0.1),
+            unit: "units of the state",
+            doc: "Standard deviation of the Gaussian noise added to each start.",
+        },
+        Key {
+            name: "input",
+            kind: Kind::Numbers { min: -1e9, max: 1e9 },
+            default: Preset::Absent,
+            unit: "",
+            doc: "The constant input, one number per channel; not set: the task's input at rest.",
+        },
+        Key {
+            name: "tolerance",
+            kind: Kind::Number { min: 0.0, max: 1.0 },
+            default: Preset::Number(1e-12),
+            unit: "units of the state",
+            doc: "Largest residual |x - F(x, u)| of a fixed point, in the maximum norm.",
+        },
+        Key {
+            name: "slow_speed",
+            kind: Kind::Number { min: 0.0, max: 1e9 },
+            default: Preset::Number(1e-4),
+            unit: "units of the state, squared",
+            doc: "Largest speed q = 1/2 |x - F(x, u)|^2 of a slow point; faster minima are rejected, and kept as such.",
+        },
+        Key {
+            name: "outside_distance",
+            kind: Kind::Number { min: 0.0, max: 1e9 },
+            default: Preset::Absent,
+            unit: "mean distances",
+            doc: "Reject points farther from the mean of the starts than so many of their mean distances; not set: none.",
+        },
+    ],
+    applies: |_| true,
+    needs: &[],
+    run,
+};
+
+/// The constant input of the search.
+pub fn constant_input(context: &Context) -> Outcome<Vec<f64>> {
+    let settings = context.experiment.analysis("fixed_points");
+    let rest = context.task.rest_input();
+    match settings.and_then(|settings| settings.optional_numbers("input")) {
+        Some(input) if input.len() == rest.len() => Ok(input.to_vec()),
+        Some(input) => Err(Error::argument(
+            "key \"analysis.fixed_points.input\"",
+            format!("{} numbers", input.len()),
+            format!("{}, one per input of the task", rest.len()),
+        )
+        .into()),
+        None => Ok(rest),
+    }
+}
+
+fn run(context: &mut Context) -> Outcome<()> {
+    let input = constant_input(context)?;
+    let settings = FixedPointSettings {
+        tolerance: context.settings.number("tolerance"),
+        slow_speed: context.settings.number("slow_speed"),
+        outside_distance: context.settings.optional_number("outside_distance"),
+        ..FixedPointSettings::default()
+    };
+    let mut searches = Vec::new();
+    for network in 0..context.ensemble.len() {
+        context.control.check()?;
+        let Some(map) = context.ensemble.network(network) else { continue };
+        let seed = context.seed(network);
+        let trials = context.task.trials(Split::HeldOut, seed, 3, context.settings.count("trials"));
+        let job = Job { parameters: &context.ensemble.parameters[network], trials: &trials };
+        let states =
+            visited_states(context.engine, &context.ensemble.architecture, &context.objective, &job);
+        let mut random = Random::new(seed, Stream::STARTS, 0);
+        let starts = sample_starts(
+            states.view(),
+            context.settings.count("starts"),
+            context.settings.number("noise"),
+            &mut random,
+        )
+        .map_err(|error| failed("starts of the fixed-point search", error))?;
+        let search = find_fixed_points(&map, starts.view(), &input, &settings)
+            .map_err(|error| failed("fixed-point search", error))?;
+        searches.push((network as u64, search));
+    }
+    let table = table(&searches, &input, context.ensemble.architecture.state_dim())?;
+    context.add_table("fixed_points", table);
+    Ok(())
+}
+
+/// One row per candidate of every network, the rejected ones too.
+fn table(
+    searches: &[(u64, FixedPointSearch)],
+    input: &[f64],
+    state_dim: usize,
+) -> nullcline_data::Result<Table> {
+    let points: Vec<_> = searches
+        .iter()
+        .flat_map(|(network, search)| search.points.iter().map(move |point| (*network, point)))
+        .collect();
+    let mut table = Table::new();
+    table.add("network", "", points.iter().map(|(network, _)| *network).collect::<Vec<_>>())?;
+    table.add("id", "", points.iter().map(|(_, p)| p.id as u64).collect::<Vec<_>>())?;
+    for (i, u) in input.iter().enumerate() {
+        table.add(&format!("input_{i}"), "", vec![*u; points.len()])?;
+    }
+    for i in 0..state_dim {
+        table.add(&format!("state_{i}"), "", points.iter().map(|(_, p)| p.state[i]).collect::<Vec<_>>())?;
+    }
+    table.add("speed", "", points.iter().map(|(_, p)| p.speed).collect::<Vec<_>>())?;
+    table.add("residual", "", points.iter().map(|(_, p)| p.residual).collect::<Vec<_>>())?;
+    table.add("verdict", "", points.iter().map(|(_, p)| p.verdict.name()).collect::<Vec<_>>())?;
+    let rejected_by: Vec<Option<String>> = points
+        .iter()
+        .map(|(_, p)| match p.verdict {
+            Verdict::Rejected(Rejection::DuplicateOf(id)) => Some(format!("duplicate_of_{id}")),
+            Verdict::Rejected(reason) => Some(reason.name().to_owned()),
+            _ => None,
+        })
+        .collect();
+    table.add("rejected_by", "", rejected_by)?;
+    // No proof of existence is attempted yet: neither true nor false.
+    table.add("certified", "", vec![None::<bool>; points.len()])?;
+    let counts: Vec<Option<i64>> = points.iter().map(|(_, p)| p.n_unstable.map(|n| n as i64)).collect();
+    table.add("n_unstable", "", counts)?;
+    table.add("spectral_radius", "", points.iter().map(|(_, p)| p.spectral_radius).collect::<Vec<_>>())?;
+    table.add("condition", "", points.iter().map(|(_, p)| p.condition).collect::<Vec<_>>())?;
+    table.add("index", "", points.iter().map(|(_, p)| p.index.map(i64::from)).collect::<Vec<_>>())?;
+    table.add("found_from", "starts", points.iter().map(|(_, p)| p.found_from as u64).collect::<Vec<_>>())?;
+    table.add("iterations", "", points.iter().map(|(_, p)| p.iterations as u64).collect::<Vec<_>>())?;
+    Ok(table)
+}
+
+/// A fixed or slow point, read back from the table.
+pub struct Point {
+    pub network: u64,
+    pub id: u64,
+    pub state: Vec<f64>,
+    pub verdict: String,
+    pub n_unstable: Option<u64>,
+}
+
+/// The fixed and slow points of the table, without the rejected ones.
+pub fn kept_points(table: &Table) -> nullcline_data::Result<Vec<Point>> {
+    let networks = table.u64_column("network")?;
+    let ids = table.u64_column("id")?;
+    let verdicts = table.text_column("verdict")?;
+    let unstable = table.f64_column("n_unstable")?;
+    let states: Vec<Vec<f64>> = (0..)
+        .map(|i| format!("state_{i}"))
+        .take_while(|name| table.column(name).is_some())
+        .map(|name| table.f64_column(&name))
+        .collect::<nullcline_data::Result<_>>()?;
+    Ok((0..networks.len())
+        .filter_map(|row| {
+            let verdict = verdicts.get(row).copied().flatten()?;
+            (verdict != "rejected").then(|| Point {
+                network: networks[row],
+                id: ids[row],
+                state: states.iter().map(|column| column[row]).collect(),
+                verdict: verdict.to_owned(),
+                n_unstable: (!unstable[row].is_nan()).then_some(unstable[row] as u64),
+            })
+        })
+        .collect())
+}

@@ -1,0 +1,80 @@
+//! The linear dynamics about every fixed and slow point: eigenvalues with their times, eigenvectors.
+
+use super::fixed_points::{constant_input, kept_points};
+use super::{AnalysisKind, Context, failed};
+use crate::session::Outcome;
+use nullcline_analysis::linearization::{linearize, period, time_constant};
+use nullcline_tables::Table;
+use ndarray::{Array1, Array3};
+
+pub const KIND: AnalysisKind = AnalysisKind {
+    name: "linearization",
+    summary: "eigenvalues, right and left eigenvectors, time constants and periods at every fixed point",
+    keys: &[],
+    applies: |_| true,
+    needs: &["fixed_points"],
+    run,
+};
+
+fn run(context: &mut Context) -> Outcome<()> {
+    let input = constant_input(context)?;
+    let points = kept_points(context.needed("fixed_points")?)?;
+    let dim = context.ensemble.architecture.state_dim();
+    let (mut network, mut point_column, mut index) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut re, mut im, mut modulus) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut time_constants, mut periods) = (Vec::new(), Vec::new());
+    let (mut residuals, mut conditions) = (Vec::new(), Vec::new());
+    let mut vectors: [Array3<f64>; 4] = std::array::from_fn(|_| Array3::zeros((points.len(), dim, dim)));
+    for (k, point) in points.iter().enumerate() {
+        context.control.check()?;
+        let Some(map) = context.ensemble.network(point.network as usize) else { continue };
+        let linear = linearize(&map, &point.state, &input).map_err(|error| failed("linearization", error))?;
+        for (i, lambda) in linear.eigenvalues.iter().enumerate() {
+            network.push(point.network);
+            point_column.push(point.id);
+            index.push(i as u64);
+            re.push(lambda.re);
+            im.push(lambda.im);
+            modulus.push(lambda.norm());
+            time_constants.push(time_constant(*lambda));
+            periods.push(period(*lambda));
+            residuals.push(linear.eigen_residuals[i]);
+            conditions.push(linear.eigenvalue_conditions[i]);
+            for j in 0..dim {
+                let (right, left) = (linear.right_eigenvectors[[i, j]], linear.left_eigenvectors[[i, j]]);
+                for (array, value) in vectors.iter_mut().zip([right.re, right.im, left.re, left.im]) {
+                    array[[k, i, j]] = value;
+                }
+            }
+        }
+    }
+    let mut table = Table::new();
+    table.add("network", "", network)?;
+    table.add("fixed_point", "", point_column)?;
+    table.add("index", "", index)?;
+    table.add("re", "", re)?;
+    table.add("im", "", im)?;
+    table.add("modulus", "", modulus)?;
+    table.add("time_constant", "steps", time_constants)?;
+    table.add("period", "steps", periods)?;
+    table.add("eigen_residual", "", residuals)?;
+    table.add("eigenvalue_condition", "", conditions)?;
+    context.add_table("linearization", table);
+    let [right_re, right_im, left_re, left_im] = vectors;
+    let numbers = |of: &dyn Fn(usize) -> u64| {
+        Array1::from_iter((0..points.len()).map(|k| of(k) as f64)).into_dyn()
+    };
+    context.add_arrays(
+        "linearization",
+        vec![
+            ("network".into(), numbers(&|k| points[k].network)),
+            ("fixed_point".into(), numbers(&|k| points[k].id)),
+            // [point, mode, state]
+            ("right_re".into(), right_re.into_dyn()),
+            ("right_im".into(), right_im.into_dyn()),
+            ("left_re".into(), left_re.into_dyn()),
+            ("left_im".into(), left_im.into_dyn()),
+        ],
+    );
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! How well the trained networks do their task, on held-out trials and on trials of double length.
+
+use super::{AnalysisKind, Context};
+use crate::session::Outcome;
+use nullcline_data::settings::{Key, Kind, Preset};
+use nullcline_models::engine::{Job, Objective};
+use nullcline_tables::Table;
+use nullcline_tasks::Split;
+
+pub const KIND: AnalysisKind = AnalysisKind {
+    name: "performance",
+    summary: "loss and the task's metrics on held-out trials and on trials of double length",
+    keys: &[Key {
+        name: "trials",
+        kind: Kind::Integer { min: 1, max: 1_000_000 },
+        default: Preset::Integer(256),
+        unit: "trials",
+        doc: "Trials of each sort.",
+    }],
+    applies: |task| task.kind() != "noise",
+    needs: &[],
+    run,
+};
+
+fn run(context: &mut Context) -> Outcome<()> {
+    let (mut networks, mut splits, mut losses) = (Vec::new(), Vec::new(), Vec::new());
+    let names = context.task.metric_names();
+    let mut metrics: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
+    // Free running: a network is judged without the help it may have had in training.
+    let objective = Objective { forcing: None, ..context.objective };
+    for network in 0..context.ensemble.len() {
+        for (split, name) in [(Split::HeldOut, "held_out"), (Split::Long, "long")] {
+            context.control.check()?;
+            // Index 1: not the trials that training was stopped by.
+            let trials = context.task.trials(split, context.seed(network), 1, context.settings.count("trials"));
+            let job = Job { parameters: &context.ensemble.parameters[network], trials: &trials };
+            let response = context.engine.respond(&context.ensemble.architecture, &objective, &job);
+            networks.push(network as u64);
+            splits.push(name);
+            losses.push(response.loss);
+            for (column, (_, value)) in
+                metrics.iter_mut().zip(context.task.metrics(response.outputs.view(), &trials))
+            {
+                column.push(value);
+            }
+        }
+    }
+    let mut table = Table::new();
+    table.add("network", "", networks)?;
+    table.add("split", "", splits)?;
+    table.add("loss", "", losses)?;
+    for (name, column) in names.iter().zip(metrics) {
+        table.add(name, "", column)?;
+    }
+    context.add_table("performance", table);
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! The state space in three principal components: trajectories, fixed points, unstable modes.
+
+use super::fixed_points::kept_points;
+use super::{AnalysisKind, Context, failed};
+use crate::session::Outcome;
+use nullcline_analysis::pca::PrincipalComponents;
+use nullcline_data::settings::{Key, Kind, Preset};
+use nullcline_models::engine::{Job, Objective};
+use nullcline_tables::Table;
+use nullcline_tasks::Split;
+use ndarray::{Array1, Array2, Array3, s};
+
+pub const KIND: AnalysisKind = AnalysisKind {
+    name: "state_space",
+    summary: "trajectories, fixed points and unstable modes in three principal components of the trajectories",
+    keys: &[
+        Key {
+            name: "trials",
+            kind: Kind::Integer { min: 1, max: 100_000 },
+            default: Preset::Integer(64),
+            unit: "trials",
+            doc: "Held-out trials of double length that the components are fitted to.",
+        },
+        Key {
+            name: "shown",
+            kind: Kind::Integer { min: 1, max: 1000 },
+            default: Preset::Integer(16),
+            unit: "trials",
+            doc: "How many of these trajectories are kept for the figure.",
+        },
+    ],
+    applies: |_| true,
+    needs: &["fixed_points", "linearization"],
+    run,
+};
+
+/// Axes of the figure.
+const AXES: usize = 3;
+/// Half the length of a mode of |lambda| = 1, as a fraction of the largest extent of the trajectories.
+const MODE_LENGTH: f64 = 0.06;
+
+fn run(context: &mut Context) -> Outcome<()> {
+    let points = kept_points(context.needed("fixed_points")?)?;
+    let dim = context.ensemble.architecture.state_dim();
+    let networks = context.ensemble.len();
+    let mut means = Array2::zeros((networks, dim));
+    let mut components = Array3::zeros((networks, AXES, dim));
+    let mut ratios = Array2::zeros((networks, AXES));
+    let mut trajectories = Columns::new(&["network", "trial", "step"]);
+    let mut places = Columns::new(&["network", "fixed_point"]);
+    let mut modes = Columns::new(&["network", "fixed_point", "index"]);
+    let objective = Objective { forcing: None, ..context.objective };
+    let linearization = context.needed("linearization")?.clone();
+    for network in 0..networks {
+        context.control.check()?;
+        let trials =
+            context.task.trials(Split::Long, context.seed(network), 4, context.settings.count("trials"));
+        let job = Job { parameters: &context.ensemble.parameters[network], trials: &trials };
+        let response = context.engine.respond(&context.ensemble.architecture, &objective, &job);
+        let (batch, times, _) = response.states.dim();
+        let states = response.states.mapv(f64::from);
+        // Time 0 is the network's initial state, the same on every trial, and no part of its dynamics.
+        let visited = Array2::from_shape_fn((batch * (times - 1), dim), |(row, i)| {
+            states[[row / (times - 1), 1 + row % (times - 1), i]]
+        });
+        let pca = PrincipalComponents::fit(visited.view(), AXES.min(dim))
+            .map_err(|error| failed("principal components", error))?;
+        means.row_mut(network).assign(&pca.mean);
+        for (axis, row) in pca.components.rows().into_iter().enumerate() {
+            components.slice_mut(s![network, axis, ..]).assign(&row);
+            ratios[[network, axis]] = pca.explained_variance_ratio[axis];
+        }
+        let project = |state: &[f64]| -> [f64; AXES] {
+            std::array::from_fn(|axis| match pca.components.rows().into_iter().nth(axis) {
+                Some(row) => row.iter().zip(state).zip(&pca.mean).map(|((c, x), m)| c * (x - m)).sum(),
+                None => 0.0,
+            })
+        };
+        let mut extent = 0.0f64;
+        for row in visited.rows() {
+            for x in project(&row.to_vec()) {
+                extent = extent.max(x.abs());
+            }
+        }
+        for trial in 0..context.settings.count("shown").min(batch) {
+            for step in 1..times {
+                let at = project(&states.slice(s![trial, step, ..]).to_vec());
+                trajectories.push(&[network as u64, trial as u64, step as u64], &at);
+            }
+        }
+        for point in points.iter().filter(|point| point.network == network as u64) {
+            places.push(&[point.network, point.id], &project(&point.state));
+            places.verdicts.push(point.verdict.clone());
+            places.unstable.push(point.n_unstable.map(|n| n as i64));
+        }
+        push_modes(context, &linearization, network as u64, &points, &pca, extent, &mut modes)?;
+    }
+    let trajectory_table = trajectories.table(&["pc_1", "pc_2", "pc_3"])?;
+    context.add_table("state_space", trajectory_table);
+    let mut place_table = places.table(&["pc_1", "pc_2", "pc_3"])?;
+    place_table.add("verdict", "", places.verdicts)?;
+    place_table.add("n_unstable", "", places.unstable)?;
+    context.add_table("state_space_points", place_table);
+    let mode_table =
+        modes.table(&["from_pc_1", "from_pc_2", "from_pc_3", "to_pc_1", "to_pc_2", "to_pc_3"])?;
+    context.add_table("state_space_modes", mode_table);
+    context.add_arrays(
+        "state_space",
+        vec![
+            ("mean".into(), means.into_dyn()),
+            ("components".into(), components.into_dyn()),
+            ("explained_variance_ratio".into(), ratios.into_dyn()),
+        ],
+    );
+    Ok(())
+}
+
+/// Segments along the real parts of the unstable eigenvectors, of length proportional to |lambda|.
+fn push_modes(
+    context: &Context,
+    linearization: &Table,
+    network: u64,
+    points: &[super::fixed_points::Point],
+    pca: &PrincipalComponents,
+    extent: f64,
+    modes: &mut Columns,
+) -> Outcome<()> {
+    let networks = linearization.u64_column("network")?;
+    let ids = linearization.u64_column("fixed_point")?;
+    let indices = linearization.u64_column("index")?;
+    let modulus = linearization.f64_column("modulus")?;
+    let imaginary = linearization.f64_column("im")?;
+    let Some(vectors) = context.results.array("linearization", "right_re") else { return Ok(()) };
+    for row in (0..ids.len()).filter(|&row| networks[row] == network) {
+        // Of a complex pair the real parts are the same: one of them is enough.
+        if modulus[row] <= 1.0 || imaginary[row] < 0.0 {
+            continue;
+        }
+        let Some(k) = points.iter().position(|p| p.network == network && p.id == ids[row]) else { continue };
+        let vector: Array1<f64> = vectors.slice(s![k, indices[row] as usize, ..]).to_owned();
+        let length = MODE_LENGTH * extent * modulus[row];
+        let end = |sign: f64| -> [f64; AXES] {
+            std::array::from_fn(|axis| match pca.components.rows().into_iter().nth(axis) {
+                Some(component) => component
+                    .iter()
+                    .zip(&points[k].state)
+                    .zip(&pca.mean)
+                    .zip(&vector)
+                    .map(|(((c, x), m), v)| c * (x - m + sign * length * v))
+                    .sum(),
+                None => 0.0,
+            })
+        };
+        let (from, to) = (end(-1.0), end(1.0));
+        modes.push(
+            &[network, ids[row], indices[row]],
+            &[from[0], from[1], from[2], to[0], to[1], to[2]],
+        );
+    }
+    Ok(())
+}
+
+/// Rows of keys and numbers, turned into a table at the end.
+struct Columns {
+    names: Vec<&'static str>,
+    keys: Vec<Vec<u64>>,
+    values: Vec<Vec<f64>>,
+    verdicts: Vec<String>,
+    unstable: Vec<Option<i64>>,
+}
+
+impl Columns {
+    fn new(names: &[&'static str]) -> Self {
+        Columns {
+            names: names.to_vec(),
+            keys: vec![Vec::new(); names.len()],
+            values: Vec::new(),
+            verdicts: Vec::new(),
+            unstable: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, keys: &[u64], values: &[f64]) {
+        self.values.resize_with(values.len(), Vec::new);
+        for (column, key) in self.keys.iter_mut().zip(keys) {
+            column.push(*key);
+        }
+        for (column, value) in self.values.iter_mut().zip(values) {
+            column.push(*value);
+        }
+    }
+
+    fn table(&self, value_names: &[&str]) -> nullcline_data::Result<Table> {
+        let mut table = Table::new();
+        for (name, column) in self.names.iter().zip(&self.keys) {
+            let unit = if *name == "step" { "steps" } else { "" };
+            table.add(name, unit, column.clone())?;
+        }
+        for (k, name) in value_names.iter().enumerate() {
+            table.add(name, "", self.values.get(k).cloned().unwrap_or_default())?;
+        }
+        Ok(table)
+    }
+}

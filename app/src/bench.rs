@@ -1,0 +1,128 @@
+//! How fast training is: whole updates (forward, loss, backward, optimiser) on made-up trials.
+
+use crate::session::{self, Outcome};
+use ndarray::Array3;
+use nullcline_data::Error;
+use nullcline_data::random::{Random, Stream};
+use nullcline_data::settings::{Settings, Value};
+use nullcline_models::architecture::Architecture;
+use nullcline_models::engine::{Job, Objective};
+use nullcline_models::ensemble::Ensemble;
+use nullcline_models::optimisers::{Moments, Optimiser, Rule};
+use nullcline_models::registry::{self, MODELS};
+use nullcline_tasks::{Loss, Trials};
+use std::time::Instant;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct BenchOptions {
+    /// `model.kind`.
+    pub cell: String,
+    /// Recurrent units (of a PLRNN: hidden units, with 5 latent ones).
+    pub hidden: usize,
+    /// Trials.
+    pub batch: usize,
+    /// Steps of each.
+    pub steps: usize,
+    /// Networks.
+    pub networks: usize,
+    /// `auto`, `cpu` or `gpu`.
+    pub device: String,
+}
+
+/// Inputs and outputs, as of the 3-bit flip-flop.
+const CHANNELS: usize = 3;
+/// Least time measured, in seconds, after one update that is not.
+const MEASURED_SECONDS: f64 = 1.0;
+
+/// Measures, and returns what to print: seconds per update are the smallest of all updates made.
+///
+/// # Errors
+/// An unknown cell or device, or a size of 0.
+pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
+    for (name, value) in [
+        ("--hidden", options.hidden),
+        ("--batch", options.batch),
+        ("--steps", options.steps),
+        ("--networks", options.networks),
+    ] {
+        if value == 0 {
+            return Err(Error::argument(name, "0", "an integer of at least 1").into());
+        }
+    }
+    let mut engine = session::engine(&options.device)?;
+    let kind = registry::kind(&options.cell).ok_or_else(|| {
+        let known: Vec<&str> = MODELS.iter().map(|kind| kind.name).collect();
+        Error::argument("--cell", &options.cell, known.join(", "))
+    })?;
+    let mut settings = Settings::from_defaults("model", kind.keys);
+    let plrnn = settings.keys().any(|key| key.name == "hidden");
+    settings.set(if plrnn { "hidden" } else { "units" }, Value::Integer(options.hidden as i64))?;
+    let (architecture, initialisation) = kind.build(&settings, CHANNELS, CHANNELS)?;
+    let mut ensemble = Ensemble::new(architecture, &initialisation, options.networks, 1);
+    let mut random = Random::new(1, Stream::TRIALS, 0);
+    let mut numbers = |dim| {
+        Array3::from_shape_simple_fn((options.batch, options.steps, dim), || 2.0 * random.uniform_f32() - 1.0)
+    };
+    let trials = Trials { inputs: numbers(CHANNELS), targets: numbers(CHANNELS), mask: None, initial: None };
+    let objective = Objective { loss: Loss::MeanSquaredError, forcing: None };
+    let optimiser = Optimiser {
+        rule: Rule::Adam,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        momentum: 0.0,
+        nesterov: false,
+    };
+    let count = ensemble.architecture.parameter_count();
+    let trainable = vec![true; count];
+    let mut moments = vec![Moments::new(count); options.networks];
+    let mut seconds = Vec::new();
+    let begun = Instant::now();
+    while seconds.len() < 4 || begun.elapsed().as_secs_f64() < MEASURED_SECONDS {
+        let started = Instant::now();
+        let jobs: Vec<Job> =
+            ensemble.parameters.iter().map(|parameters| Job { parameters, trials: &trials }).collect();
+        let gradients = engine.gradients(&ensemble.architecture, &objective, &jobs);
+        for ((parameters, gradient), moments) in
+            ensemble.parameters.iter_mut().zip(&gradients).zip(&mut moments)
+        {
+            optimiser.update(parameters, &gradient.gradient, &trainable, moments, 1e-3);
+        }
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    // The first update touches fresh memory.
+    let best = seconds.iter().skip(1).copied().fold(f64::INFINITY, f64::min);
+    let operations = operations(&ensemble.architecture, options.batch, options.steps) * options.networks as f64;
+    let gflops = operations / best / 1e9;
+    let rate = options.networks as f64 / best;
+    Ok(if json {
+        let value = serde_json::json!({
+            "cell": options.cell, "hidden": options.hidden, "batch": options.batch, "steps": options.steps,
+            "networks": options.networks, "device": engine.name(), "threads": rayon::current_num_threads(),
+            "seconds_per_update": best, "network_updates_per_second": rate, "gflops": gflops,
+        });
+        format!("{value}\n")
+    } else {
+        format!(
+            "{} {} units, batch {}, {} steps, {} network(s), {} thread(s) on {}\n{:.3} ms per update, {rate:.0} network-updates/s, {gflops:.1} GFLOP/s\n",
+            options.cell,
+            options.hidden,
+            options.batch,
+            options.steps,
+            options.networks,
+            rayon::current_num_threads(),
+            engine.name(),
+            best * 1e3,
+        )
+    })
+}
+
+/// Floating-point operations of the matrix products of one update: 2 per weight, step and trial forward,
+/// 4 backward. Pointwise work is not counted, as is customary.
+fn operations(architecture: &Architecture, batch: usize, steps: usize) -> f64 {
+    let layout = architecture.layout();
+    let weights = layout.recurrent.len() + layout.hidden.len() + layout.input.len() + layout.readout.len();
+    6.0 * weights as f64 * (batch * steps) as f64
+}

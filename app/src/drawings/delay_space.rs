@@ -1,0 +1,80 @@
+//! The recording and the generated signal in delay space, side by side.
+
+use super::{FigureKind, shown_network};
+use crate::results::Results;
+use nullcline_data::Result;
+use nullcline_figures::Figure;
+use nullcline_figures::figure::{Axis, Panel, Plane, Role, Series, Style};
+use nullcline_tasks::Split;
+
+pub const KIND: FigureKind = FigureKind {
+    name: "delay_space",
+    summary: "the recording and the generated signal in two dimensions of delay space",
+    needs: &["free_run"],
+    build,
+};
+
+/// Most steps drawn: more would be a black area.
+const STEPS: usize = 6000;
+
+fn build(results: &Results) -> Result<Option<Figure>> {
+    let network = shown_network(results);
+    let Some(generated) = results.array("free_run", &format!("network_{network}")) else { return Ok(None) };
+    let built = results.experiment.build()?;
+    let Some(recording) = built.task.recording(Split::HeldOut) else { return Ok(None) };
+    if recording.values.ncols() < 2 {
+        return Ok(None);
+    }
+    // The two dimensions that differ most show the most of the attractor.
+    let second = most_different(recording.values.view());
+    let steps = STEPS.min(recording.values.nrows()).min(generated.len_of(ndarray::Axis(0)));
+    let of_recording = |d: usize| -> Vec<f64> {
+        (0..steps).map(|t| recording.restore(d, f64::from(recording.values[[t, d]]))).collect()
+    };
+    let of_network =
+        |d: usize| -> Vec<f64> { (0..steps).map(|t| recording.restore(d, generated[[t, d]])).collect() };
+    let pairs = [(of_recording(0), of_recording(second)), (of_network(0), of_network(second))];
+    let range = |pick: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>| {
+        let values = || pairs.iter().flat_map(|pair| pick(pair)).filter(|x| x.is_finite());
+        let low = values().copied().fold(f64::INFINITY, f64::min);
+        let high = values().copied().fold(f64::NEG_INFINITY, f64::max);
+        let margin = 0.05 * (high - low).max(1e-12);
+        (low - margin, high + margin)
+    };
+    let (x_range, y_range) = (range(|pair| &pair.0), range(|pair| &pair.1));
+    let name = |d: usize| recording.names.get(d).map(|name| label(name)).unwrap_or_default();
+    let mut figure = Figure::new(KIND.name)
+        .caption("Recording (left) and generated signal (right) in two dimensions of the delay embedding.")
+        .columns(2);
+    for ((x, y), (title, role)) in
+        pairs.into_iter().zip([("Recorded", Role::Recorded), ("Generated", Role::Generated)])
+    {
+        let plane = Plane::new(
+            Axis::new(name(0), recording.unit.clone()).range(x_range.0, x_range.1),
+            Axis::new(name(second), recording.unit.clone()).range(y_range.0, y_range.1),
+        )
+        .with(Series::line(x, y, Style::from(role).width(0.4).opacity(0.6)));
+        figure = figure.panel(Panel::plane(plane).title(title).aspect(1.0));
+    }
+    Ok(Some(figure.lettered()))
+}
+
+/// The dimension with the smallest absolute correlation with the first.
+fn most_different(values: ndarray::ArrayView2<f32>) -> usize {
+    let first = values.column(0).mapv(f64::from);
+    let centre = |column: &ndarray::Array1<f64>| column - column.mean().unwrap_or(0.0);
+    let a = centre(&first);
+    let correlation = |d: usize| {
+        let b = centre(&values.column(d).mapv(f64::from));
+        (a.dot(&b) / (a.dot(&a) * b.dot(&b)).sqrt().max(1e-300)).abs()
+    };
+    (1..values.ncols()).min_by(|&i, &j| correlation(i).total_cmp(&correlation(j))).unwrap_or(1)
+}
+
+/// `mlii_lag_20` as *x*(*t* + 20 steps); other names as they are.
+fn label(name: &str) -> String {
+    match name.rsplit_once("_lag_") {
+        Some((_, lag)) => format!("*x*(*t* + {lag} steps)"),
+        None => name.to_owned(),
+    }
+}

@@ -1,0 +1,58 @@
+//! The figures of a run: from results to [`Figure`] values. One file and one line of [`FIGURES`] each; the
+//! painters are in the crate `nullcline-figures`.
+
+mod delay_space;
+mod generated;
+mod spectrum;
+mod state_space;
+mod training_curve;
+mod trial;
+
+use crate::results::Results;
+use nullcline_data::Result;
+use nullcline_figures::Figure;
+use nullcline_tables::Table;
+
+/// A figure as the command line names it.
+pub struct FigureKind {
+    /// The name: of the file, of `--only NAME`.
+    pub name: &'static str,
+    /// One line for lists.
+    pub summary: &'static str,
+    /// The tables and arrays that it is drawn from.
+    pub needs: &'static [&'static str],
+    /// Builds it; `None` where the results it shows are not there (yet).
+    pub build: fn(&Results) -> Result<Option<Figure>>,
+}
+
+/// Every figure.
+pub static FIGURES: &[FigureKind] = &[
+    training_curve::KIND,
+    trial::KIND,
+    state_space::KIND,
+    spectrum::KIND,
+    generated::KIND,
+    delay_space::KIND,
+];
+
+/// The figure of this name.
+pub fn kind(name: &str) -> Option<&'static FigureKind> {
+    FIGURES.iter().find(|kind| kind.name == name)
+}
+
+/// The rows of a table that belong to one network, by the column `network`.
+fn rows_of_network(table: &Table, network: u64) -> Result<Vec<usize>> {
+    let networks = table.u64_column("network")?;
+    Ok((0..networks.len()).filter(|&i| networks[i] == network).collect())
+}
+
+/// Some rows of a column as numbers.
+fn pick(table: &Table, column: &str, rows: &[usize]) -> Result<Vec<f64>> {
+    let values = table.f64_column(column)?;
+    Ok(rows.iter().filter_map(|&i| values.get(i).copied()).collect())
+}
+
+/// The network that figures of a single network show.
+fn shown_network(results: &Results) -> u64 {
+    results.experiment.figures.count("network") as u64
+}

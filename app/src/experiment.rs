@@ -1,0 +1,346 @@
+//! The experiment: what an `experiment.toml` says, checked, with every default filled in.
+
+use crate::analyses::{ANALYSES, AnalysisKind};
+use nullcline_data::run_folder::RunFolder;
+use nullcline_data::settings::{Document, Key, Kind, Preset, Settings, Value, write_toml};
+use nullcline_data::{Error, Result};
+use nullcline_models::architecture::Architecture;
+use nullcline_models::ensemble::Initialisation;
+use nullcline_models::registry::{MODELS, ModelKind};
+use nullcline_models::training::{self, TrainingSettings};
+use nullcline_tasks::{TASKS, Task, TaskKind};
+use std::path::{Path, PathBuf};
+
+/// Keys outside any table.
+pub const TOP_KEYS: &[Key] = &[
+    Key {
+        name: "name",
+        kind: Kind::Text,
+        default: Preset::Required,
+        unit: "",
+        doc: "Name of the experiment; the run folder is runs/NAME unless --out says otherwise.",
+    },
+    Key {
+        name: "seed",
+        kind: Kind::Integer { min: 0, max: i64::MAX },
+        default: Preset::Integer(1),
+        unit: "",
+        doc: "Seed of all random numbers. Network k of an ensemble is the single network of seed + k.",
+    },
+    Key {
+        name: "networks",
+        kind: Kind::Integer { min: 1, max: 1_000_000 },
+        default: Preset::Integer(1),
+        unit: "",
+        doc: "Networks to train side by side; they differ by seed.",
+    },
+];
+
+/// Keys of the `[figures]` table.
+pub const FIGURE_KEYS: &[Key] = &[
+    Key {
+        name: "width",
+        kind: Kind::Number { min: 40.0, max: 400.0 },
+        default: Preset::Number(89.0),
+        unit: "mm",
+        doc: "Width of the figures: 89 is one journal column, 120 one and a half, 183 two.",
+    },
+    Key {
+        name: "formats",
+        kind: Kind::Texts,
+        default: Preset::Texts(&["svg", "pdf", "png"]),
+        unit: "",
+        doc: "Files to write of each figure: svg, pdf (vector, text as text), png (300 dpi).",
+    },
+    Key {
+        name: "network",
+        kind: Kind::Integer { min: 0, max: 1_000_000 },
+        default: Preset::Integer(0),
+        unit: "",
+        doc: "The network of an ensemble that figures of a single network show, from 0.",
+    },
+];
+
+/// Formats that a figure can be written in.
+pub const FORMATS: &[&str] = &["svg", "pdf", "png"];
+
+/// The key of a table that picks the schema of the rest.
+const TASK_KIND_KEY: &[Key] = &[Key {
+    name: "kind",
+    kind: Kind::Text,
+    default: Preset::Required,
+    unit: "",
+    doc: "The task; `nullcline list tasks` names them all.",
+}];
+const MODEL_KIND_KEY: &[Key] = &[Key {
+    name: "kind",
+    kind: Kind::Text,
+    default: Preset::Required,
+    unit: "",
+    doc: "The cell; `nullcline list cells` names them all.",
+}];
+
+/// A checked experiment. Every table is complete: what the file left out has its default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    /// `name`, `seed`, `networks`.
+    pub top: Settings,
+    /// `[task]`, with its `kind`.
+    pub task: Settings,
+    /// `[model]`, with its `kind`.
+    pub model: Settings,
+    /// `[training]`.
+    pub training: Settings,
+    /// `[analysis.NAME]` for every analysis there is, in the order of the registry.
+    pub analyses: Vec<(&'static str, Settings)>,
+    /// `[figures]`.
+    pub figures: Settings,
+}
+
+/// The pieces that an experiment builds.
+pub struct Built {
+    /// The task.
+    pub task: Box<dyn Task>,
+    /// The networks' architecture.
+    pub architecture: Architecture,
+    /// How their parameters start.
+    pub initialisation: Initialisation,
+    /// How they are trained.
+    pub training: TrainingSettings,
+}
+
+fn names<T>(kinds: &'static [T], name: fn(&T) -> &'static str) -> Vec<&'static str> {
+    kinds.iter().map(name).collect()
+}
+
+impl Experiment {
+    /// The defaults of a task and a cell, by name; `None` if there is no such task or cell. Keys that have
+    /// no default, such as a recording's file, are left unset.
+    pub fn defaults(task: &str, model: &str) -> Option<Experiment> {
+        let task_kind = nullcline_tasks::kind(task)?;
+        let model_kind = nullcline_models::registry::kind(model)?;
+        let mut experiment = Experiment {
+            top: Settings::from_defaults("", &[TOP_KEYS]),
+            task: Settings::from_defaults("task", &[TASK_KIND_KEY, task_kind.keys]),
+            model: Settings::from_defaults("model", &model_schema(model_kind)),
+            training: Settings::from_defaults("training", &[training::KEYS]),
+            analyses: ANALYSES
+                .iter()
+                .map(|kind| (kind.name, Settings::from_defaults(&table_name(kind), &kind.schema())))
+                .collect(),
+            figures: Settings::from_defaults("figures", &[FIGURE_KEYS]),
+        };
+        let set = |settings: &mut Settings, key: &str, value: &str| {
+            // The key stands in the schema above and takes any text.
+            let _ = settings.set(key, Value::Text(value.to_owned()));
+        };
+        set(&mut experiment.top, "name", task);
+        set(&mut experiment.task, "kind", task);
+        set(&mut experiment.model, "kind", model);
+        Some(experiment)
+    }
+
+    /// Reads an experiment file, with `--set key=value` assignments on top of it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, naming file, line, key, what was found and what is allowed.
+    pub fn read(path: &Path, assignments: &[String]) -> Result<Experiment> {
+        let mut document = Document::read(path)?;
+        for assignment in assignments {
+            document.set(assignment)?;
+        }
+        Experiment::from_document(&document)
+    }
+
+    /// The experiment of a run folder.
+    ///
+    /// # Errors
+    /// As [`Experiment::read`].
+    pub fn of_run(folder: &RunFolder) -> Result<Experiment> {
+        Experiment::read(&folder.experiment_path(), &[])
+    }
+
+    /// Checks a parsed file.
+    ///
+    /// # Errors
+    /// As [`Experiment::read`].
+    pub fn from_document(document: &Document) -> Result<Experiment> {
+        let analysis_tables: Vec<String> = ANALYSES.iter().map(table_name).collect();
+        let mut tables = vec!["task", "model", "training", "analysis", "figures"];
+        tables.extend(analysis_tables.iter().map(String::as_str));
+        document.check_tables(&tables)?;
+        let top = document.section("", &[TOP_KEYS])?;
+        let name = top.text("name");
+        if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) || name.starts_with('.')
+        {
+            return Err(Error::Setting {
+                file: document.name().into(),
+                line: document.line("name"),
+                key: "name".into(),
+                found: format!("\"{name}\"").into(),
+                allowed: "letters, digits, '-', '_' and '.', not starting with '.': it names a folder".into(),
+                hint: None,
+            });
+        }
+        let task_name = document.choice("task.kind", &names(TASKS, |kind: &TaskKind| kind.name))?;
+        let model_name = document.choice("model.kind", &names(MODELS, |kind: &ModelKind| kind.name))?;
+        let (Some(task_kind), Some(model_kind)) =
+            (nullcline_tasks::kind(&task_name), nullcline_models::registry::kind(&model_name))
+        else {
+            // `choice` has admitted the names of the registries only.
+            return Err(Error::missing(Path::new(document.name()), "a task and a model"));
+        };
+        let mut task = document.section("task", &[TASK_KIND_KEY, task_kind.keys])?;
+        resolve_paths(document, &mut task)?;
+        let experiment = Experiment {
+            top,
+            task,
+            model: document.section("model", &model_schema(model_kind))?,
+            training: document.section("training", &[training::KEYS])?,
+            analyses: ANALYSES
+                .iter()
+                .map(|kind| Ok((kind.name, document.section(&table_name(kind), &kind.schema())?)))
+                .collect::<Result<_>>()?,
+            figures: document.section("figures", &[FIGURE_KEYS])?,
+        };
+        for format in experiment.figures.texts("formats") {
+            if !FORMATS.contains(&format.as_str()) {
+                return Err(Error::Setting {
+                    file: document.name().into(),
+                    line: document.line("figures.formats"),
+                    key: "figures.formats".into(),
+                    found: format!("\"{format}\"").into(),
+                    allowed: FORMATS.join(", ").into(),
+                    hint: None,
+                });
+            }
+        }
+        Ok(experiment)
+    }
+
+    /// The experiment as TOML, every default written out; with `comments` each key has its documentation
+    /// above it.
+    pub fn to_toml(&self, comments: bool) -> String {
+        let tables: Vec<(String, &Settings)> =
+            self.analyses.iter().map(|(name, settings)| (format!("analysis.{name}"), settings)).collect();
+        let mut sections: Vec<(&str, &Settings)> = vec![
+            ("", &self.top),
+            ("task", &self.task),
+            ("model", &self.model),
+            ("training", &self.training),
+        ];
+        sections.extend(tables.iter().map(|(name, settings)| (name.as_str(), *settings)));
+        sections.push(("figures", &self.figures));
+        write_toml(&sections, comments)
+    }
+
+    /// `name`.
+    pub fn name(&self) -> &str {
+        self.top.text("name")
+    }
+
+    /// `seed`.
+    pub fn seed(&self) -> u64 {
+        self.top.integer("seed").unsigned_abs()
+    }
+
+    /// `networks`.
+    pub fn networks(&self) -> usize {
+        self.top.count("networks")
+    }
+
+    /// The settings of an analysis; `None` for a name that the registry lacks.
+    pub fn analysis(&self, name: &str) -> Option<&Settings> {
+        self.analyses.iter().find(|(known, _)| *known == name).map(|(_, settings)| settings)
+    }
+
+    /// Builds task and architecture; what only their combination shows to be wrong is found here.
+    ///
+    /// # Errors
+    /// A recording that cannot be read or does not fit, sizes that contradict each other.
+    pub fn build(&self) -> Result<Built> {
+        let unknown = |what: &str, name: &str| Error::argument(what, name, "a name of the registry");
+        let task_kind = nullcline_tasks::kind(self.task.text("kind"))
+            .ok_or_else(|| unknown("key \"task.kind\"", self.task.text("kind")))?;
+        let model_kind = nullcline_models::registry::kind(self.model.text("kind"))
+            .ok_or_else(|| unknown("key \"model.kind\"", self.model.text("kind")))?;
+        let task = (task_kind.build)(&self.task)?;
+        let (inputs, outputs) = (task.input_names().len(), task.output_names().len());
+        let (architecture, initialisation) = model_kind.build(&self.model, inputs, outputs)?;
+        let training = TrainingSettings::from_settings(&self.training)?;
+        Ok(Built { task, architecture, initialisation, training })
+    }
+
+    /// The files that the task reads, for provenance.
+    pub fn input_files(&self) -> Vec<PathBuf> {
+        self.task
+            .iter()
+            .filter(|(key, _)| key.kind == Kind::Path)
+            .filter_map(|(_, value)| match value {
+                Some(Value::Text(path)) if !path.starts_with(BUILTIN) => {
+                    Some(nullcline_data::recording::split_array_name(Path::new(path)).0)
+                }
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+/// What the path of a recording that is compiled into the program starts with.
+const BUILTIN: &str = "builtin:";
+
+fn table_name(kind: &AnalysisKind) -> String {
+    format!("analysis.{}", kind.name)
+}
+
+fn model_schema(kind: &ModelKind) -> Vec<&'static [Key]> {
+    let mut schema: Vec<&'static [Key]> = vec![MODEL_KIND_KEY];
+    schema.extend(kind.keys);
+    schema
+}
+
+/// Makes the paths of a table absolute, so that the copy in the run folder means the same files.
+fn resolve_paths(document: &Document, settings: &mut Settings) -> Result<()> {
+    let paths: Vec<(&'static str, String)> = settings
+        .iter()
+        .filter_map(|(key, value)| match (key.kind, value) {
+            (Kind::Path, Some(Value::Text(path))) if !path.starts_with(BUILTIN) => Some((key.name, path.clone())),
+            _ => None,
+        })
+        .collect();
+    for (key, path) in paths {
+        let resolved = document.resolve(&path);
+        let absolute = std::path::absolute(&resolved).unwrap_or(resolved);
+        settings.set(key, Value::Text(absolute.display().to_string()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_written_out_reads_back_the_same() {
+        for task in ["flip_flop", "noise"] {
+            for model in MODELS {
+                let experiment = Experiment::defaults(task, model.name).unwrap();
+                for comments in [false, true] {
+                    let text = experiment.to_toml(comments);
+                    let document = Document::parse("written.toml", &text).unwrap();
+                    assert_eq!(Experiment::from_document(&document).unwrap(), experiment, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_folder_name_is_refused() {
+        for name in ["", "../elsewhere", "a/b", ".hidden"] {
+            let text = format!("name = \"{name}\"\n[task]\nkind = \"flip_flop\"\n[model]\nkind = \"gru\"\n");
+            let document = Document::parse("bad.toml", &text).unwrap();
+            let error = Experiment::from_document(&document).unwrap_err().to_string();
+            assert!(error.contains("bad.toml, line 1, key \"name\""), "{error}");
+        }
+    }
+}

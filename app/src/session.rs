@@ -1,0 +1,554 @@
+//! A run from beginning to end: train, analyse, draw, on a run folder. The command line and the desktop's
+//! worker call the same functions; what differs is the observer.
+
+use crate::analyses::{ANALYSES, AnalysisKind, Context};
+use crate::drawings::FIGURES;
+use crate::experiment::{Built, Experiment};
+use crate::results::{Results, TRAINING};
+use nullcline_data::provenance::{self, InputFile, Provenance};
+use nullcline_data::run_folder::RunFolder;
+use nullcline_data::{Error, write_atomically};
+use nullcline_figures::{Figure, FigureError};
+use nullcline_models::engine::{CpuEngine, Engine};
+use nullcline_models::ensemble::Ensemble;
+use nullcline_models::training::{HistoryRow, Status, Trainer, ensemble_from_tensors};
+use nullcline_tables::Table;
+use nullcline_tasks::Task;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Why a run ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Input that cannot be used, or a file that cannot be written.
+    #[error(transparent)]
+    Data(#[from] Error),
+    /// A figure that cannot be drawn.
+    #[error(transparent)]
+    Figure(#[from] FigureError),
+    /// The user asked for it. What was done is saved, and the same command goes on.
+    #[error("stopped; the same command continues")]
+    Stopped,
+}
+
+/// A result whose error is [`Fault`].
+pub type Outcome<T> = std::result::Result<T, Fault>;
+
+/// The user's hand on a run at work, from any thread.
+#[derive(Debug, Default)]
+pub struct Control {
+    stop: AtomicBool,
+    pause: AtomicBool,
+}
+
+impl Control {
+    /// Asks the run to save and end.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Holds training between two updates, or lets it go on.
+    pub fn set_paused(&self, paused: bool) {
+        self.pause.store(paused, Ordering::Relaxed);
+    }
+
+    /// Whether training is held.
+    pub fn is_paused(&self) -> bool {
+        self.pause.load(Ordering::Relaxed)
+    }
+
+    /// Ends an analysis that the user wants to end.
+    ///
+    /// # Errors
+    /// [`Fault::Stopped`] if so.
+    pub fn check(&self) -> Outcome<()> {
+        if self.is_stopped() { Err(Fault::Stopped) } else { Ok(()) }
+    }
+}
+
+/// What happens in a run, for whoever watches.
+pub enum Event<'a> {
+    /// Training has made another update.
+    Update {
+        /// The trainer between two updates: networks, history, statuses.
+        trainer: &'a Trainer<'a>,
+        /// The experiment that it trains.
+        experiment: &'a Experiment,
+        /// What the experiment was built into.
+        built: &'a Built,
+        /// Updates per second in this session.
+        rate: f64,
+        /// Seconds until all updates are made, at this rate.
+        seconds_left: f64,
+    },
+    /// A checkpoint is on disk.
+    Checkpoint {
+        /// Its update.
+        update: u64,
+    },
+    /// An analysis begins.
+    Analysis {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A figure was written.
+    Figure {
+        /// Its name.
+        name: &'static str,
+    },
+    /// Something a user should know that is no error.
+    Note(String),
+}
+
+/// Whoever watches a run. Called on the run's thread, often: it should be quick.
+pub type Observer<'a> = &'a mut dyn FnMut(Event);
+
+/// What to write of the figures, where it is not what the experiment says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FigureOptions {
+    /// Only figures of these names; empty: all that can be drawn.
+    pub only: Vec<String>,
+    /// Formats instead of the experiment's.
+    pub formats: Option<Vec<String>>,
+    /// Width in millimetres instead of the experiment's.
+    pub width_mm: Option<f64>,
+}
+
+/// Makes or opens the run folder of an experiment. A folder that holds another experiment is refused:
+/// nothing of it is overwritten.
+///
+/// # Errors
+/// As said, and if the folder cannot be made.
+pub fn prepare(folder: &std::path::Path, experiment: &Experiment) -> Outcome<RunFolder> {
+    // The experiment must be whole before anything is written.
+    experiment.build()?;
+    let folder = RunFolder::create(folder)?;
+    if folder.has_experiment() {
+        let present = Experiment::of_run(&folder)?;
+        if let Some((key, there, here)) = first_difference(&present, experiment) {
+            return Err(Error::argument(
+                format!("{}: run folder of another experiment, key \"{key}\"", folder.path().display()),
+                format!("{there} there, {here} here"),
+                "the same experiment, to continue it; or another folder with --out",
+            )
+            .into());
+        }
+    } else {
+        folder.write_experiment(&experiment.to_toml(false))?;
+    }
+    Ok(folder)
+}
+
+/// The first key in which two experiments differ, among those that training depends on.
+fn first_difference(a: &Experiment, b: &Experiment) -> Option<(String, String, String)> {
+    let sections = [("", &a.top, &b.top), ("task.", &a.task, &b.task), ("model.", &a.model, &b.model), (
+        "training.",
+        &a.training,
+        &b.training,
+    )];
+    for (prefix, a, b) in sections {
+        let show = |value: Option<&nullcline_data::settings::Value>| {
+            value.map_or("not set".to_owned(), |value| value.to_toml())
+        };
+        for (key, value) in a.iter() {
+            let other = if b.keys().any(|known| known.name == key.name) { b.value(key.name) } else { None };
+            if value != other {
+                return Some((format!("{prefix}{}", key.name), show(value), show(other)));
+            }
+        }
+    }
+    None
+}
+
+/// The engine that a `--device` asks for.
+///
+/// # Errors
+/// `gpu`, of which this version has none.
+pub fn engine(device: &str) -> Outcome<Box<dyn Engine>> {
+    match device {
+        "gpu" => Err(Error::argument(
+            "--device",
+            "gpu",
+            "cpu or auto: this version trains on the CPU, a GPU engine is not part of it",
+        )
+        .into()),
+        _ => Ok(Box::new(CpuEngine::new())),
+    }
+}
+
+/// Trains the networks of a run folder to the end, from its last checkpoint if it has one.
+///
+/// # Errors
+/// [`Fault::Stopped`] with a checkpoint written where the user stops it.
+pub fn train(
+    folder: &RunFolder,
+    experiment: &Experiment,
+    engine: &mut dyn Engine,
+    command: &[String],
+    control: &Control,
+    observe: Observer,
+) -> Outcome<()> {
+    let _lock = folder.lock()?;
+    let built = experiment.build()?;
+    let mut trainer = Trainer::new(
+        &*built.task,
+        built.architecture.clone(),
+        &built.initialisation,
+        built.training.clone(),
+        experiment.networks(),
+        experiment.seed(),
+    )?;
+    let mut provenance = begin_provenance(folder, experiment, engine, command)?;
+    let checkpoint = folder.read_checkpoint()?;
+    let resumed = checkpoint.is_some();
+    if let Some(checkpoint) = checkpoint {
+        trainer.restore(&checkpoint)?;
+        if folder.training_path().exists() {
+            let metric_count = built.task.metric_names().len();
+            let table = Table::read_parquet(&folder.training_path())?;
+            trainer.restore_history(history_from_table(&table, built.task.metric_names(), metric_count)?);
+        }
+        observe(Event::Note(format!("continuing {} at update {}", folder.path().display(), trainer.update())));
+    }
+    folder.write_provenance(&provenance)?;
+    if !resumed && built.training.snapshots.contains(&0) {
+        folder.write_snapshot(0, &trainer.checkpoint())?;
+    }
+
+    let save = |trainer: &Trainer| -> Outcome<()> {
+        // The table first: if the program ends between the two, the rows beyond the checkpoint are dropped
+        // when it goes on; the other way round they would be missing.
+        training_table(trainer.history(), built.task.metric_names())?.write_parquet(&folder.training_path())?;
+        folder.write_checkpoint(&trainer.checkpoint())?;
+        Ok(())
+    };
+    let begun = (Instant::now(), trainer.update());
+    let mut saved = trainer.update();
+    while !trainer.is_done() {
+        if control.is_stopped() {
+            save(&trainer)?;
+            return Err(Fault::Stopped);
+        }
+        if control.is_paused() {
+            if saved != trainer.update() {
+                save(&trainer)?;
+                saved = trainer.update();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        }
+        trainer.step(engine);
+        let update = trainer.update();
+        if built.training.snapshots.contains(&update) {
+            folder.write_snapshot(update, &trainer.checkpoint())?;
+        }
+        if update.is_multiple_of(built.training.checkpoint_every) && !trainer.is_done() {
+            save(&trainer)?;
+            saved = update;
+            observe(Event::Checkpoint { update });
+        }
+        let rate = (update - begun.1) as f64 / begun.0.elapsed().as_secs_f64().max(1e-9);
+        observe(Event::Update {
+            trainer: &trainer,
+            experiment,
+            built: &built,
+            rate,
+            seconds_left: built.training.updates.saturating_sub(update) as f64 / rate,
+        });
+    }
+    if saved != trainer.update() || !resumed {
+        save(&trainer)?;
+        observe(Event::Checkpoint { update: trainer.update() });
+    }
+    for (network, status) in trainer.statuses().iter().enumerate() {
+        if let Status::Diverged { update } = status {
+            observe(Event::Note(format!(
+                "network {network}: loss or gradient not finite at update {update}; its parameters are those of the update before"
+            )));
+        }
+    }
+    provenance.finished = Some(provenance::now());
+    folder.write_provenance(&provenance)?;
+    Ok(())
+}
+
+fn begin_provenance(
+    folder: &RunFolder,
+    experiment: &Experiment,
+    engine: &dyn Engine,
+    command: &[String],
+) -> Outcome<Provenance> {
+    if let Some(mut provenance) = folder.read_provenance()? {
+        if provenance.finished.is_none() {
+            provenance.resumed.push(provenance::now());
+        }
+        return Ok(provenance);
+    }
+    Ok(Provenance {
+        program: "nullcline".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        commit: option_env!("NULLCLINE_COMMIT").map(str::to_owned),
+        command: command.to_vec(),
+        device: engine.name(),
+        threads: rayon::current_num_threads(),
+        seeds: (0..experiment.networks() as u64).map(|k| experiment.seed().wrapping_add(k)).collect(),
+        inputs: experiment.input_files().iter().map(|path| InputFile::of(path)).collect::<Result<_, _>>()?,
+        started: provenance::now(),
+        resumed: Vec::new(),
+        finished: None,
+    })
+}
+
+/// The training table: update, network, loss, held_out_loss, the task's metrics, learning_rate, seconds.
+///
+/// # Errors
+/// None in practice: all columns are made with equal lengths.
+pub fn training_table(history: &[HistoryRow], metrics: &[&str]) -> nullcline_data::Result<Table> {
+    let mut table = Table::new();
+    let column = |of: &dyn Fn(&HistoryRow) -> f64| history.iter().map(of).collect::<Vec<f64>>();
+    table.add("update", "updates", history.iter().map(|row| row.update).collect::<Vec<_>>())?;
+    table.add("network", "", history.iter().map(|row| row.network as u64).collect::<Vec<_>>())?;
+    table.add("loss", "", column(&|row| row.loss))?;
+    table.add("held_out_loss", "", history.iter().map(|row| row.held_out_loss).collect::<Vec<_>>())?;
+    for (k, name) in metrics.iter().enumerate() {
+        let values: Vec<Option<f64>> = history.iter().map(|row| row.metrics.get(k).copied()).collect();
+        table.add(name, "", values)?;
+    }
+    table.add("learning_rate", "", column(&|row| row.learning_rate))?;
+    table.add("seconds", "s", column(&|row| row.seconds))?;
+    Ok(table)
+}
+
+fn history_from_table(
+    table: &Table,
+    metrics: &[&str],
+    metric_count: usize,
+) -> nullcline_data::Result<Vec<HistoryRow>> {
+    let updates = table.u64_column("update")?;
+    let networks = table.u64_column("network")?;
+    let losses = table.f64_column("loss")?;
+    let held_out = table.f64_column("held_out_loss")?;
+    let rates = table.f64_column("learning_rate")?;
+    let seconds = table.f64_column("seconds")?;
+    let measured: Vec<Vec<f64>> =
+        metrics.iter().map(|name| table.f64_column(name)).collect::<nullcline_data::Result<_>>()?;
+    Ok((0..updates.len())
+        .map(|i| {
+            // Rows without evaluation read as NaN.
+            let evaluated = !held_out[i].is_nan();
+            HistoryRow {
+                update: updates[i],
+                network: networks[i] as usize,
+                loss: losses[i],
+                held_out_loss: evaluated.then_some(held_out[i]),
+                metrics: if evaluated {
+                    (0..metric_count).map(|k| measured[k][i]).collect()
+                } else {
+                    Vec::new()
+                },
+                learning_rate: rates[i],
+                seconds: seconds[i],
+            }
+        })
+        .collect())
+}
+
+/// The trained networks of a run folder.
+///
+/// # Errors
+/// If it has no checkpoint yet, or one of another experiment.
+pub fn trained(folder: &RunFolder, built: &Built) -> Outcome<Ensemble> {
+    let checkpoint = folder
+        .read_checkpoint()?
+        .ok_or_else(|| Error::missing(&folder.checkpoint_path(), "checkpoint: the run has not been trained"))?;
+    Ok(ensemble_from_tensors(&checkpoint, &built.architecture)?)
+}
+
+/// The analyses to run: all that are enabled and apply, or those named, with those they need that have no
+/// results yet.
+fn chosen(
+    experiment: &Experiment,
+    task: &dyn Task,
+    only: &[String],
+    results: &Results,
+) -> Outcome<Vec<&'static AnalysisKind>> {
+    if only.is_empty() {
+        return Ok(ANALYSES
+            .iter()
+            .filter(|kind| (kind.applies)(task))
+            .filter(|kind| experiment.analysis(kind.name).is_some_and(|settings| settings.flag("enabled")))
+            .collect());
+    }
+    let mut wanted: Vec<&'static str> = Vec::new();
+    for name in only {
+        let kind = crate::analyses::kind(name).ok_or_else(|| {
+            let known: Vec<&str> = ANALYSES.iter().map(|kind| kind.name).collect();
+            Error::argument("--only", format!("\"{name}\""), known.join(", "))
+        })?;
+        if !(kind.applies)(task) {
+            return Err(Error::argument(
+                format!("analysis \"{name}\""),
+                format!("task \"{}\"", task.kind()),
+                "a task that it applies to",
+            )
+            .into());
+        }
+        wanted.push(kind.name);
+        wanted.extend(kind.needs.iter().filter(|need| results.table(need).is_none()));
+    }
+    Ok(ANALYSES.iter().filter(|kind| wanted.contains(&kind.name)).collect())
+}
+
+/// Runs analyses on networks, into `results`; each one's tables and arrays are given to `keep` when it is
+/// done.
+///
+/// # Errors
+/// The first analysis that fails.
+#[allow(clippy::too_many_arguments)]
+pub fn analyze_ensemble(
+    experiment: &Experiment,
+    built: &Built,
+    ensemble: &Ensemble,
+    engine: &mut dyn Engine,
+    only: &[String],
+    results: &mut Results,
+    control: &Control,
+    observe: Observer,
+    keep: &mut dyn FnMut(&Results, &[String]) -> Outcome<()>,
+) -> Outcome<()> {
+    for kind in chosen(experiment, &*built.task, only, results)? {
+        control.check()?;
+        observe(Event::Analysis { name: kind.name });
+        let Some(settings) = experiment.analysis(kind.name) else { continue };
+        let mut context = Context {
+            experiment,
+            task: &*built.task,
+            ensemble,
+            objective: built.training.objective(&*built.task),
+            engine,
+            settings,
+            results,
+            control,
+            written: Vec::new(),
+        };
+        (kind.run)(&mut context)?;
+        let written = context.written;
+        keep(results, &written)?;
+    }
+    Ok(())
+}
+
+/// Runs analyses on a run folder: all that are enabled and apply, or those named.
+///
+/// # Errors
+/// The first analysis that fails; those before it are saved.
+pub fn analyze(
+    folder: &RunFolder,
+    experiment: &Experiment,
+    engine: &mut dyn Engine,
+    only: &[String],
+    control: &Control,
+    observe: Observer,
+) -> Outcome<()> {
+    let _lock = folder.lock()?;
+    let built = experiment.build()?;
+    let ensemble = trained(folder, &built)?;
+    let mut results = Results::load(folder)?;
+    analyze_ensemble(
+        experiment,
+        &built,
+        &ensemble,
+        engine,
+        only,
+        &mut results,
+        control,
+        observe,
+        &mut |results, names| Ok(results.save(folder, names)?),
+    )
+}
+
+/// Draws the figures of a run folder.
+///
+/// # Errors
+/// An unknown name, a figure whose results are missing if it was named, a file that cannot be written.
+pub fn draw(
+    folder: &RunFolder,
+    experiment: &Experiment,
+    options: &FigureOptions,
+    observe: Observer,
+) -> Outcome<()> {
+    let _lock = folder.lock()?;
+    let results = Results::load(folder)?;
+    for name in &options.only {
+        if !FIGURES.iter().any(|kind| kind.name == name) {
+            let known: Vec<&str> = FIGURES.iter().map(|kind| kind.name).collect();
+            return Err(Error::argument("--only", format!("\"{name}\""), known.join(", ")).into());
+        }
+    }
+    let width = options.width_mm.unwrap_or(experiment.figures.number("width"));
+    let formats = options.formats.clone().unwrap_or_else(|| experiment.figures.texts("formats").to_vec());
+    for kind in FIGURES {
+        let named = options.only.iter().any(|name| name == kind.name);
+        if !options.only.is_empty() && !named {
+            continue;
+        }
+        let Some(figure) = (kind.build)(&results)? else {
+            if named {
+                return Err(Error::argument(
+                    format!("figure \"{}\"", kind.name),
+                    "a run without the results it shows",
+                    format!("a run with results of: {}", kind.needs.join(", ")),
+                )
+                .into());
+            }
+            continue;
+        };
+        write_figure(folder, experiment, figure, &formats, width)?;
+        observe(Event::Figure { name: kind.name });
+    }
+    Ok(())
+}
+
+/// Writes a figure in its formats, with the numbers drawn beside it as csv and the experiment inside.
+///
+/// # Errors
+/// If it cannot be drawn at this width or written.
+pub fn write_figure(
+    folder: &RunFolder,
+    experiment: &Experiment,
+    mut figure: Figure,
+    formats: &[String],
+    width: f64,
+) -> Outcome<()> {
+    figure.metadata.push(("Software".into(), format!("nullcline {}", env!("CARGO_PKG_VERSION"))));
+    figure.metadata.push(("experiment.toml".into(), experiment.to_toml(false)));
+    let name = figure.name.clone();
+    for format in formats {
+        let bytes = match format.as_str() {
+            "svg" => nullcline_figures::export::svg(&figure, width)?.into_bytes(),
+            "pdf" => nullcline_figures::export::pdf(&figure, width)?,
+            "png" => nullcline_figures::export::png(&figure, width, 300.0)?,
+            other => {
+                return Err(Error::argument("format", other, crate::experiment::FORMATS.join(", ")).into());
+            }
+        };
+        write_atomically(&folder.figure_path(&name, format), &bytes)?;
+    }
+    write_atomically(&folder.figure_path(&name, "csv"), figure.csv().as_bytes())?;
+    Ok(())
+}
+
+/// Adds the training table of a trainer at work to results in memory.
+///
+/// # Errors
+/// As [`training_table`].
+pub fn add_training(results: &mut Results, trainer: &Trainer, task: &dyn Task) -> nullcline_data::Result<()> {
+    let table = training_table(trainer.history(), task.metric_names())?;
+    results.tables.insert(TRAINING.into(), table);
+    Ok(())
+}
