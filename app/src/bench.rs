@@ -57,7 +57,9 @@ pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
     })?;
     let mut settings = Settings::from_defaults("model", kind.keys);
     let plrnn = settings.keys().any(|key| key.name == "hidden");
-    settings.set(if plrnn { "hidden" } else { "units" }, Value::Integer(options.hidden as i64))?;
+    settings
+        .set(if plrnn { "hidden" } else { "units" }, Value::Integer(options.hidden as i64))
+        .map_err(|_| Error::argument("--hidden", options.hidden.to_string(), "an integer from 1 to 100000"))?;
     let (architecture, initialisation) = kind.build(&settings, CHANNELS, CHANNELS)?;
     let mut ensemble = Ensemble::new(architecture, &initialisation, options.networks, 1);
     let mut random = Random::new(1, Stream::TRIALS, 0);

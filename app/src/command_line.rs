@@ -111,7 +111,7 @@ enum Verb {
     },
 }
 
-#[derive(Args)]
+#[derive(Args, Default)]
 struct DesktopArguments {
     /// A run folder or an experiment file.
     open: Option<PathBuf>,
@@ -119,14 +119,20 @@ struct DesktopArguments {
     #[arg(long)]
     run: bool,
     /// What draws the window: wgpu (Vulkan, Metal, DX12) or glow (OpenGL).
-    #[arg(long, default_value = "wgpu", value_name = "wgpu|glow")]
-    renderer: String,
+    #[arg(long, value_enum, default_value_t)]
+    renderer: crate::desktop::Renderer,
+    /// Dark colours.
+    #[arg(long)]
+    dark: bool,
+    /// Select the fixed point of this id.
+    #[arg(long, value_name = "ID")]
+    select: Option<u64>,
     /// Write a picture of the window to this PNG file and quit.
     #[arg(long, value_name = "FILE")]
     screenshot: Option<PathBuf>,
-    /// When to take the picture, in seconds after the window opened.
-    #[arg(long, default_value_t = 3.0, value_name = "SECONDS")]
-    screenshot_after: f64,
+    /// When to take the picture, in seconds after the window opened [default: when nothing is at work].
+    #[arg(long, value_name = "SECONDS", requires = "screenshot")]
+    screenshot_after: Option<f64>,
 }
 
 #[derive(Args)]
@@ -221,13 +227,7 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
             .map_err(|error| Error::argument("--threads", error.to_string(), "threads that can be started"))?;
     }
     match arguments.verb {
-        None => desktop(DesktopArguments {
-            open: None,
-            run: false,
-            renderer: "wgpu".into(),
-            screenshot: None,
-            screenshot_after: 3.0,
-        }),
+        None => desktop(DesktopArguments::default()),
         Some(Verb::Desktop(arguments)) => desktop(arguments),
         Some(Verb::Run(arguments)) => run(&arguments, true),
         Some(Verb::Train(arguments)) => run(&arguments, false),
@@ -289,32 +289,47 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
 }
 
 fn desktop(arguments: DesktopArguments) -> Outcome<ExitCode> {
-    crate::desktop::run(crate::desktop::DesktopOptions {
-        open: arguments.open,
-        run: arguments.run,
+    use crate::desktop::{DesktopError, DesktopOptions, Open};
+    let seconds = |after: f64| {
+        std::time::Duration::try_from_secs_f64(after).map_err(|error| {
+            Error::argument("--screenshot-after", format!("{after}: {error}"), "a number of seconds of at least 0")
+        })
+    };
+    if let Some(path) = arguments.open.as_ref().filter(|path| !path.exists()) {
+        return Err(Error::missing(path, "file or folder: it does not exist").into());
+    }
+    let options = DesktopOptions {
         renderer: arguments.renderer,
+        run: arguments.run,
         screenshot: arguments.screenshot,
-        screenshot_after: arguments.screenshot_after,
-    })?;
-    Ok(ExitCode::SUCCESS)
+        screenshot_after: arguments.screenshot_after.map(seconds).transpose()?,
+        dark: arguments.dark.then_some(true),
+        select: arguments.select,
+        ..DesktopOptions::default()
+    };
+    match crate::desktop::run(arguments.open.as_deref().map(Open::of), options) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(DesktopError::File(error)) => Err(error.into()),
+        Err(error) => {
+            eprintln!("nullcline: {error}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// `run` and `train`.
 fn run(arguments: &RunArguments, whole: bool) -> Outcome<ExitCode> {
-    if !["auto", "cpu", "gpu"].contains(&arguments.device.as_str()) {
-        return Err(Error::argument("--device", &arguments.device, "auto, cpu or gpu").into());
-    }
-    let experiment = Experiment::read(&arguments.experiment, &arguments.set)?;
     let mut engine = session::engine(&arguments.device)?;
+    let experiment = Experiment::read_to_run(&arguments.experiment, &arguments.set)?;
     let dir = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(experiment.name()));
     let folder = session::prepare(&dir, &experiment)?;
     let control = interruptible();
     let command: Vec<String> = std::env::args().collect();
     let mut progress = Progress::new();
-    let mut statuses = Vec::new();
+    let mut saved = None;
     let trained = session::train(&folder, &experiment, &mut *engine, &command, &control, &mut |event| {
-        if let session::Event::Update { trainer, .. } = &event {
-            statuses = trainer.statuses();
+        if let session::Event::Checkpoint { update } = event {
+            saved = Some(update);
         }
         progress.event(event);
     });
@@ -323,7 +338,17 @@ fn run(arguments: &RunArguments, whole: bool) -> Outcome<ExitCode> {
         eprintln!("nullcline: stopped; {} is saved, the same command continues", folder.path().display());
         return Ok(ExitCode::from(130));
     }
-    trained?;
+    let statuses = match (trained, saved) {
+        (Ok(statuses), _) => statuses,
+        (Err(fault), Some(update)) if status(&fault) == 1 => {
+            eprintln!(
+                "nullcline: {fault}; {} is saved up to update {update}, the same command continues",
+                folder.path().display()
+            );
+            return Ok(ExitCode::from(1));
+        }
+        (Err(fault), _) => return Err(fault),
+    };
     if whole {
         session::analyze(&folder, &experiment, &mut *engine, &[], &control, &mut |event| progress.event(event))?;
         session::draw(&folder, &experiment, &FigureOptions::default(), &mut |event| progress.event(event))?;

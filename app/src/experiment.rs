@@ -7,7 +7,7 @@ use nullcline_data::{Error, Result};
 use nullcline_models::architecture::Architecture;
 use nullcline_models::ensemble::Initialisation;
 use nullcline_models::registry::{MODELS, ModelKind};
-use nullcline_models::training::{self, TrainingSettings};
+use nullcline_models::training::{self, Trainer, TrainingSettings};
 use nullcline_tasks::{TASKS, Task, TaskKind};
 use std::path::{Path, PathBuf};
 
@@ -145,11 +145,29 @@ impl Experiment {
     /// # Errors
     /// The first thing that is wrong, naming file, line, key, what was found and what is allowed.
     pub fn read(path: &Path, assignments: &[String]) -> Result<Experiment> {
+        Experiment::from_document(&Experiment::document(path, assignments)?)
+    }
+
+    /// Reads an experiment that is to be run: as [`Experiment::read`], and its parts are built to see that they
+    /// fit together.
+    ///
+    /// # Errors
+    /// As [`Experiment::read`] and [`Experiment::build`], naming file, line and key.
+    pub fn read_to_run(path: &Path, assignments: &[String]) -> Result<Experiment> {
+        let document = Experiment::document(path, assignments)?;
+        let experiment = Experiment::from_document(&document)?;
+        match experiment.build() {
+            Ok(_) => Ok(experiment),
+            Err(error) => Err(document.locate(error)),
+        }
+    }
+
+    fn document(path: &Path, assignments: &[String]) -> Result<Document> {
         let mut document = Document::read(path)?;
         for assignment in assignments {
             document.set(assignment)?;
         }
-        Experiment::from_document(&document)
+        Ok(document)
     }
 
     /// The experiment of a run folder.
@@ -182,16 +200,12 @@ impl Experiment {
                 hint: None,
             });
         }
-        let task_name = document.choice("task.kind", &names(TASKS, |kind: &TaskKind| kind.name))?;
+        let task = task_settings(document)?;
         let model_name = document.choice("model.kind", &names(MODELS, |kind: &ModelKind| kind.name))?;
-        let (Some(task_kind), Some(model_kind)) =
-            (nullcline_tasks::kind(&task_name), nullcline_models::registry::kind(&model_name))
-        else {
-            // `choice` has admitted the names of the registries only.
-            return Err(Error::missing(Path::new(document.name()), "a task and a model"));
+        let Some(model_kind) = nullcline_models::registry::kind(&model_name) else {
+            // `choice` has admitted the names of the registry only.
+            return Err(Error::missing(Path::new(document.name()), "a model"));
         };
-        let mut task = document.section("task", &[TASK_KIND_KEY, task_kind.keys])?;
-        resolve_paths(document, &mut task)?;
         let experiment = Experiment {
             top,
             task,
@@ -257,7 +271,8 @@ impl Experiment {
     /// Builds task and architecture; what only their combination shows to be wrong is found here.
     ///
     /// # Errors
-    /// A recording that cannot be read or does not fit, sizes that contradict each other.
+    /// A recording that cannot be read or does not fit, sizes that contradict each other, a training method
+    /// that task or cell do not allow.
     pub fn build(&self) -> Result<Built> {
         let unknown = |what: &str, name: &str| Error::argument(what, name, "a name of the registry");
         let task_kind = nullcline_tasks::kind(self.task.text("kind"))
@@ -268,6 +283,9 @@ impl Experiment {
         let (inputs, outputs) = (task.input_names().len(), task.output_names().len());
         let (architecture, initialisation) = model_kind.build(&self.model, inputs, outputs)?;
         let training = TrainingSettings::from_settings(&self.training)?;
+        // A method that does not fit task or cell is refused by the trainer: try it with as little as it takes.
+        let least = TrainingSettings { evaluation_trials: 1, ..training.clone() };
+        Trainer::new(&*task, architecture.clone(), &initialisation, least, 1, self.seed())?;
         Ok(Built { task, architecture, initialisation, training })
     }
 
@@ -297,6 +315,21 @@ fn model_schema(kind: &ModelKind) -> Vec<&'static [Key]> {
     let mut schema: Vec<&'static [Key]> = vec![MODEL_KIND_KEY];
     schema.extend(kind.keys);
     schema
+}
+
+/// The table `[task]` of a parsed file, checked and with every default filled in.
+///
+/// # Errors
+/// As [`Experiment::read`].
+pub(crate) fn task_settings(document: &Document) -> Result<Settings> {
+    let name = document.choice("task.kind", &names(TASKS, |kind: &TaskKind| kind.name))?;
+    let Some(kind) = nullcline_tasks::kind(&name) else {
+        // `choice` has admitted the names of the registry only.
+        return Err(Error::missing(Path::new(document.name()), "a task"));
+    };
+    let mut task = document.section("task", &[TASK_KIND_KEY, kind.keys])?;
+    resolve_paths(document, &mut task)?;
+    Ok(task)
 }
 
 /// Makes the paths of a table absolute, so that the copy in the run folder means the same files.

@@ -59,6 +59,11 @@ impl Results {
         self.tables.get(name)
     }
 
+    /// Whether there is a table or a file of arrays of this name yet.
+    pub fn has(&self, name: &str) -> bool {
+        self.tables.contains_key(name) || self.arrays.contains_key(name)
+    }
+
     /// One array of a file of arrays, if there is one yet.
     pub fn array(&self, file: &str, name: &str) -> Option<&ArrayD<f64>> {
         self.arrays.get(file)?.iter().find(|(known, _)| known == name).map(|(_, array)| array)

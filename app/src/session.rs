@@ -86,7 +86,7 @@ pub enum Event<'a> {
         /// Seconds until all updates are made, at this rate.
         seconds_left: f64,
     },
-    /// A checkpoint is on disk.
+    /// A checkpoint is on disk: one that training continues from, or a new one.
     Checkpoint {
         /// Its update.
         update: u64,
@@ -138,6 +138,11 @@ pub fn prepare(folder: &std::path::Path, experiment: &Experiment) -> Outcome<Run
             )
             .into());
         }
+        // Analyses and figures may be asked for anew; the folder says what was asked for last.
+        if present != *experiment {
+            let _lock = folder.lock()?;
+            folder.write_experiment(&experiment.to_toml(false))?;
+        }
     } else {
         folder.write_experiment(&experiment.to_toml(false))?;
     }
@@ -168,7 +173,7 @@ fn first_difference(a: &Experiment, b: &Experiment) -> Option<(String, String, S
 /// The engine that a `--device` asks for.
 ///
 /// # Errors
-/// `gpu`, of which this version has none.
+/// `gpu`, of which this version has none, and any other word than `auto` and `cpu`.
 pub fn engine(device: &str) -> Outcome<Box<dyn Engine>> {
     match device {
         "gpu" => Err(Error::argument(
@@ -177,11 +182,13 @@ pub fn engine(device: &str) -> Outcome<Box<dyn Engine>> {
             "cpu or auto: this version trains on the CPU, a GPU engine is not part of it",
         )
         .into()),
-        _ => Ok(Box::new(CpuEngine::new())),
+        "auto" | "cpu" => Ok(Box::new(CpuEngine::new())),
+        other => Err(Error::argument("--device", other, "auto, cpu or gpu").into()),
     }
 }
 
-/// Trains the networks of a run folder to the end, from its last checkpoint if it has one.
+/// Trains the networks of a run folder to the end, from its last checkpoint if it has one; returns how each
+/// of them ended.
 ///
 /// # Errors
 /// [`Fault::Stopped`] with a checkpoint written where the user stops it.
@@ -192,7 +199,7 @@ pub fn train(
     command: &[String],
     control: &Control,
     observe: Observer,
-) -> Outcome<()> {
+) -> Outcome<Vec<Status>> {
     let _lock = folder.lock()?;
     let built = experiment.build()?;
     let mut trainer = Trainer::new(
@@ -214,6 +221,7 @@ pub fn train(
             trainer.restore_history(history_from_table(&table, built.task.metric_names(), metric_count)?);
         }
         observe(Event::Note(format!("continuing {} at update {}", folder.path().display(), trainer.update())));
+        observe(Event::Checkpoint { update: trainer.update() });
     }
     folder.write_provenance(&provenance)?;
     if !resumed && built.training.snapshots.contains(&0) {
@@ -272,9 +280,11 @@ pub fn train(
             )));
         }
     }
-    provenance.finished = Some(provenance::now());
-    folder.write_provenance(&provenance)?;
-    Ok(())
+    if provenance.finished.is_none() {
+        provenance.finished = Some(provenance::now());
+        folder.write_provenance(&provenance)?;
+    }
+    Ok(trainer.statuses())
 }
 
 fn begin_provenance(
@@ -391,10 +401,12 @@ fn chosen(
             Error::argument("--only", format!("\"{name}\""), known.join(", "))
         })?;
         if !(kind.applies)(task) {
+            let applying: Vec<&str> =
+                ANALYSES.iter().filter(|kind| (kind.applies)(task)).map(|kind| kind.name).collect();
             return Err(Error::argument(
-                format!("analysis \"{name}\""),
-                format!("task \"{}\"", task.kind()),
-                "a task that it applies to",
+                "--only",
+                format!("\"{name}\", which does not apply to the task \"{}\"", task.kind()),
+                applying.join(", "),
             )
             .into());
         }
@@ -458,6 +470,15 @@ pub fn analyze(
     let _lock = folder.lock()?;
     let built = experiment.build()?;
     let ensemble = trained(folder, &built)?;
+    if ensemble.len() != experiment.networks() {
+        return Err(Error::format(
+            &folder.checkpoint_path(),
+            "number of networks",
+            ensemble.len().to_string(),
+            experiment.networks().to_string(),
+        )
+        .into());
+    }
     let mut results = Results::load(folder)?;
     analyze_ensemble(
         experiment,
@@ -499,10 +520,15 @@ pub fn draw(
         }
         let Some(figure) = (kind.build)(&results)? else {
             if named {
+                let missing: Vec<&str> =
+                    kind.needs.iter().copied().filter(|need| !results.has(need)).collect();
                 return Err(Error::argument(
-                    format!("figure \"{}\"", kind.name),
-                    "a run without the results it shows",
-                    format!("a run with results of: {}", kind.needs.join(", ")),
+                    format!("figure \"{}\" of {}", kind.name, folder.path().display()),
+                    match missing.as_slice() {
+                        [] => "results with nothing to draw".to_owned(),
+                        missing => format!("no results of {}", missing.join(", ")),
+                    },
+                    format!("a run with results of {}", kind.needs.join(", ")),
                 )
                 .into());
             }
@@ -521,26 +547,32 @@ pub fn draw(
 pub fn write_figure(
     folder: &RunFolder,
     experiment: &Experiment,
-    mut figure: Figure,
+    figure: Figure,
     formats: &[String],
     width: f64,
 ) -> Outcome<()> {
+    for format in formats {
+        let bytes = figure_bytes(experiment, &figure, format, width)?;
+        write_atomically(&folder.figure_path(&figure.name, format), &bytes)?;
+    }
+    write_atomically(&folder.figure_path(&figure.name, "csv"), figure.csv().as_bytes())?;
+    Ok(())
+}
+
+/// A figure as the content of a file: svg, pdf or png, `width` millimetres wide, with the experiment inside.
+///
+/// # Errors
+/// Another format, or a figure that cannot be drawn at this width.
+pub fn figure_bytes(experiment: &Experiment, figure: &Figure, format: &str, width: f64) -> Outcome<Vec<u8>> {
+    let mut figure = figure.clone();
     figure.metadata.push(("Software".into(), format!("nullcline {}", env!("CARGO_PKG_VERSION"))));
     figure.metadata.push(("experiment.toml".into(), experiment.to_toml(false)));
-    let name = figure.name.clone();
-    for format in formats {
-        let bytes = match format.as_str() {
-            "svg" => nullcline_figures::export::svg(&figure, width)?.into_bytes(),
-            "pdf" => nullcline_figures::export::pdf(&figure, width)?,
-            "png" => nullcline_figures::export::png(&figure, width, 300.0)?,
-            other => {
-                return Err(Error::argument("format", other, crate::experiment::FORMATS.join(", ")).into());
-            }
-        };
-        write_atomically(&folder.figure_path(&name, format), &bytes)?;
+    match format {
+        "svg" => Ok(nullcline_figures::export::svg(&figure, width)?.into_bytes()),
+        "pdf" => Ok(nullcline_figures::export::pdf(&figure, width)?),
+        "png" => Ok(nullcline_figures::export::png(&figure, width, 300.0)?),
+        other => Err(Error::argument("format", other, crate::experiment::FORMATS.join(", ")).into()),
     }
-    write_atomically(&folder.figure_path(&name, "csv"), figure.csv().as_bytes())?;
-    Ok(())
 }
 
 /// Adds the training table of a trainer at work to results in memory.

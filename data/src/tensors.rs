@@ -99,6 +99,14 @@ impl Tensors {
         Tensors::default()
     }
 
+    /// No tensors yet, to be filled from a file: errors about them name it.
+    pub fn of_file(path: &Path) -> Tensors {
+        Tensors {
+            source: path.display().to_string(),
+            ..Tensors::default()
+        }
+    }
+
     /// The file that the tensors were read from, `""` for tensors made by the program.
     pub fn source(&self) -> &str {
         &self.source

@@ -16,4 +16,6 @@ pub mod optimisers;
 pub mod registry;
 pub mod scalar;
 pub mod simd;
+pub mod torch;
 pub mod training;
+pub mod weights;

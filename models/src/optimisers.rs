@@ -164,7 +164,8 @@ pub enum Schedule {
         end: f64,
     },
     /// Times `factor` whenever the held-out loss has not fallen for `patience` evaluations (torch's
-    /// ReduceLROnPlateau with its relative threshold of 1e-4), never below `end`.
+    /// ReduceLROnPlateau with its relative threshold of 1e-4, without its rule that changes below 1e-8 are
+    /// not made), never below `end`.
     Plateau {
         /// What the learning rate is multiplied by.
         factor: f64,

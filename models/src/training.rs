@@ -388,6 +388,20 @@ struct Course {
     previous: Vec<f32>,
 }
 
+impl Course {
+    /// A course before its first update.
+    fn new(parameters: &[f32], status: Status) -> Self {
+        Course {
+            status,
+            moments: Moments::new(parameters.len()),
+            plateau: Plateau::default(),
+            best: f64::INFINITY,
+            waited: 0,
+            previous: parameters.to_vec(),
+        }
+    }
+}
+
 /// Trains an ensemble.
 pub struct Trainer<'a> {
     task: &'a dyn Task,
@@ -449,18 +463,8 @@ impl<'a> Trainer<'a> {
         for tensor in ensemble.architecture.tensors() {
             trainable[tensor.range].fill(tensor.trainable);
         }
-        let courses = ensemble
-            .parameters
-            .iter()
-            .map(|parameters| Course {
-                status: Status::Running,
-                moments: Moments::new(parameters.len()),
-                plateau: Plateau::default(),
-                best: f64::INFINITY,
-                waited: 0,
-                previous: parameters.clone(),
-            })
-            .collect();
+        let courses =
+            ensemble.parameters.iter().map(|parameters| Course::new(parameters, Status::Running)).collect();
         Ok(Trainer {
             objective: settings.objective(task),
             task,
@@ -475,6 +479,25 @@ impl<'a> Trainer<'a> {
             history: Vec::new(),
             held_out,
         })
+    }
+
+    /// Puts networks that were trained elsewhere in the place of those drawn. Their training is done:
+    /// [`Status::AllUpdates`] after no update.
+    ///
+    /// # Errors
+    /// If their number or architecture is not the trainer's.
+    pub fn adopt(&mut self, ensemble: Ensemble) -> Result<()> {
+        let describe = |ensemble: &Ensemble| format!("{} of {:?}", ensemble.len(), ensemble.architecture);
+        if ensemble.len() != self.ensemble.len() || ensemble.architecture != self.ensemble.architecture {
+            return Err(Error::argument("networks", describe(&ensemble), describe(&self.ensemble)));
+        }
+        self.courses = ensemble
+            .parameters
+            .iter()
+            .map(|parameters| Course::new(parameters, Status::AllUpdates))
+            .collect();
+        self.ensemble = ensemble;
+        Ok(())
     }
 
     /// Updates made.
@@ -803,8 +826,14 @@ pub fn ensemble_from_tensors(tensors: &Tensors, architecture: &Architecture) -> 
         let array = tensors.f32(&tensor.name)?;
         let (found_networks, found_shape) = array.shape().split_first().unwrap_or((&0, &[]));
         if *networks.get_or_insert(*found_networks) != *found_networks || found_shape != tensor.shape {
-            let allowed = format!("[networks, {:?}]", tensor.shape);
-            return Err(wrong(tensors, &tensor.name, format!("{:?}", array.shape()), allowed));
+            let mut allowed = vec!["networks".to_owned()];
+            allowed.extend(tensor.shape.iter().map(usize::to_string));
+            return Err(wrong(
+                tensors,
+                &format!("shape of tensor \"{}\"", tensor.name),
+                format!("{:?}", array.shape()),
+                format!("[{}]", allowed.join(", ")),
+            ));
         }
         parameters.resize_with(*found_networks, || vec![0.0; architecture.parameter_count()]);
         for (network, values) in parameters.iter_mut().zip(array.outer_iter()) {

@@ -9,14 +9,16 @@
 //! 1. the asked `columns` are selected; every value must be a finite number;
 //! 2. it is split in time: the first `train_fraction` of the samples are for training, the rest for
 //!    testing;
-//! 3. each part is smoothed by itself with a Gaussian kernel, which is cut off at four standard
-//!    deviations and renormalised at the ends of the part;
-//! 4. both parts are standardised with the mean and the standard deviation of the training part;
-//! 5. each part is delay-embedded by itself: row `t` holds, column by column, `x[t + lag]` for
+//! 3. from each part by itself a slow baseline is taken off (`detrend`), then it is smoothed
+//!    (`smoothing`), both with a Gaussian kernel, which is cut off at four standard deviations and
+//!    renormalised at the ends of the part;
+//! 4. one sample of `every` many is kept, from the first of each part on;
+//! 5. both parts are standardised with the mean and the standard deviation of the training part;
+//! 6. each part is delay-embedded by itself: row `t` holds, column by column, `x[t + lag]` for
 //!    every lag.
 //!
 //! No training row depends on a sample of the test part, and no test row depends on one of the
-//! training part but through the scale of step 4. All lagged copies of a column share its scale, as
+//! training part but through the scale of step 5. All lagged copies of a column share its scale, as
 //! they are one signal.
 
 use std::borrow::Cow;
@@ -85,6 +87,17 @@ const KEYS: &[Key] = &[
         doc: "Delay embedding: row t of the series holds x[t + lag] for every lag, column by column.",
     },
     Key {
+        name: "detrend",
+        kind: Kind::Number {
+            min: 0.0,
+            max: 100_000.0,
+        },
+        default: Preset::Number(0.0),
+        unit: "samples",
+        doc: "Standard deviation of a Gaussian kernel whose smooth baseline is taken off every column: a high-pass \
+              filter for drift slower than it. 0 leaves the drift.",
+    },
+    Key {
         name: "smoothing",
         kind: Kind::Number {
             min: 0.0,
@@ -93,6 +106,17 @@ const KEYS: &[Key] = &[
         default: Preset::Number(0.0),
         unit: "samples",
         doc: "Standard deviation of a Gaussian kernel that smooths every column; 0 leaves it as it is.",
+    },
+    Key {
+        name: "every",
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
+        default: Preset::Integer(1),
+        unit: "samples",
+        doc: "Keep one sample of so many, after smoothing: a slower series for the network. Lags, windows and steps \
+              count the samples kept. Smooth with a standard deviation of about half of it, or fast parts fold back.",
     },
     Key {
         name: "standardise",
@@ -263,10 +287,19 @@ impl Series {
         let n_training = (settings.number("train_fraction") * samples as f64).round() as usize;
         let n_training = n_training.min(samples);
         let span = lags.before + lags.after;
-        let held_out = samples - n_training;
+        let every = settings.count("every");
+        let kept = |samples: usize| samples.div_ceil(every);
+        let held_out = kept(samples - n_training);
         let training_part = format!("training part of {file}");
         let test_part = format!("test part of {file}");
-        check_length(settings, &training_part, n_training, span, "window", 1)?;
+        check_length(
+            settings,
+            &training_part,
+            kept(n_training),
+            span,
+            "window",
+            1,
+        )?;
         let doubled = Split::Long.length_factor();
         check_length(
             settings,
@@ -279,7 +312,12 @@ impl Series {
 
         let (training, test) = values.view().split_at(Axis(0), n_training);
         let smoothing = settings.number("smoothing");
-        let smoothed = smooth(training, smoothing);
+        let detrend = settings.number("detrend");
+        let filtered = |part: ArrayView2<f64>| {
+            let smoothed = smooth(detrended(part, detrend).view(), smoothing);
+            smoothed.slice(s![..;every, ..]).to_owned()
+        };
+        let smoothed = filtered(training);
         let (mean, sd) = if settings.flag("standardise") {
             moments(settings, &file, training, smoothed.view(), &names)?
         } else {
@@ -294,7 +332,7 @@ impl Series {
         let seconds_per_step = settings
             .optional_number("rate")
             .or(rate)
-            .map(|rate| 1.0 / rate);
+            .map(|rate| every as f64 / rate);
         let recording = |part: ArrayView2<f64>, first_sample: usize| -> Result<Recording> {
             Ok(Recording {
                 values: embed(&file, part, &mean, &sd, &lags)?,
@@ -303,7 +341,7 @@ impl Series {
                 mean: lags.per_dimension(&mean),
                 standard_deviation: lags.per_dimension(&sd),
                 seconds_per_step,
-                first_sample: first_sample + lags.before,
+                first_sample: first_sample + lags.before * every,
             })
         };
         Ok(Series {
@@ -311,7 +349,7 @@ impl Series {
             prediction_steps: settings.count("prediction_steps"),
             noise: settings.number("noise"),
             training: recording(smoothed.view(), 0)?,
-            test: recording(smooth(test, smoothing).view(), n_training)?,
+            test: recording(filtered(test).view(), n_training)?,
             output_unit: if settings.flag("standardise") {
                 Cow::Borrowed("s.d.")
             } else {
@@ -638,6 +676,14 @@ fn moments(
     Ok((means, sds))
 }
 
+/// Every column less its baseline, the column smoothed with a Gaussian of standard deviation `sd` samples.
+fn detrended(values: ArrayView2<f64>, sd: f64) -> Array2<f64> {
+    if sd <= 0.0 {
+        return values.to_owned();
+    }
+    &values - &smooth(values, sd)
+}
+
 /// Convolves every column with a Gaussian of standard deviation `sd` samples.
 ///
 /// `y[t] = sum_k g(k) x[t + k] / sum_k g(k)`, `g(k) = exp(-k^2 / (2 sd^2))`, over `|k| <= 4 sd`
@@ -922,6 +968,46 @@ mod tests {
         let changed = build(&raw, source(other_training));
         assert_eq!(changed.test, series.test);
         assert_ne!(changed.training.values, series.training.values);
+    }
+
+    #[test]
+    fn detrending_takes_off_the_slow_and_leaves_the_fast() {
+        let wave = |period: f64| {
+            Array2::from_shape_fn((4000, 1), |(t, _)| (std::f64::consts::TAU * t as f64 / period).sin())
+        };
+        let middle = |values: &Array2<f64>| {
+            values.slice(s![1000..3000, 0]).iter().fold(0.0_f64, |m, x| m.max(x.abs()))
+        };
+        // A Gaussian of sd s passes exp(-2 (pi s / period)^2) of a sine into the baseline.
+        for (period, sd) in [(1000.0, 50.0), (50.0, 50.0), (400.0, 60.0)] {
+            let left = middle(&detrended(wave(period).view(), sd));
+            let want = 1.0 - (-2.0 * (std::f64::consts::PI * sd / period).powi(2)).exp();
+            assert!((left - want).abs() < 2e-3, "period {period}, sd {sd}: {left} and {want}");
+        }
+        assert_eq!(detrended(wave(30.0).view(), 0.0), wave(30.0));
+    }
+
+    #[test]
+    fn keeping_every_third_sample_slows_the_series_down() {
+        let ramp = Array2::from_shape_fn((3000, 1), |(t, _)| t as f64);
+        let settings = settings(&[
+            ("every", Value::Integer(3)),
+            ("standardise", Value::Flag(false)),
+            ("lags", Value::Integers(vec![-1, 2])),
+            ("rate", Value::Number(300.0)),
+            ("window", Value::Integer(50)),
+        ]);
+        let source = Source { file: "ramp.csv".to_owned(), values: ramp, names: vec!["x".to_owned()], unit: None, rate: None };
+        let series = Series::from_source(&settings, source).unwrap();
+        let test = series.recording(Split::HeldOut).unwrap();
+        assert_eq!(test.first_sample, 2403);
+        assert_eq!(test.values.row(0).to_vec(), [2400.0, 2409.0]);
+        assert_eq!(test.values.row(1).to_vec(), [2403.0, 2412.0]);
+        assert_eq!(test.seconds_per_step, Some(0.01));
+        let trials = series.trials(Split::Training, 1, 0, 4);
+        for b in 0..4 {
+            assert_eq!(trials.targets[[b, 7, 0]] - trials.targets[[b, 6, 0]], 3.0);
+        }
     }
 
     #[test]

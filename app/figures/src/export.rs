@@ -1,7 +1,7 @@
 //! Figures in files: SVG by plotters, and from that one SVG the PDF by krilla and the PNG by resvg.
 //!
-//! Everything is vectors and text: text in SVG and PDF can be searched, copied and edited. The fonts are the
-//! embedded ones; no system font is read, so that every machine writes the same figure.
+//! Everything is vectors and text: text in SVG and PDF can be searched, copied and edited, and both carry the
+//! glyphs that they use. No system font is read, so that every machine writes the same figure.
 //!
 //! What the figure knows about itself goes with it: name, caption, program and every pair of
 //! [`Figure::metadata`] as `<metadata>` in SVG, as iTXt chunks in PNG, and in PDF as document information and
@@ -11,6 +11,7 @@
 //! 20 units per point and a `viewBox`; it knows no markup, no exact baselines and no turned text about
 //! an anchor, so texts are written here; it sets no line joins, so they are set on the root.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
@@ -23,6 +24,7 @@ use crate::figure::{Figure, FigureError};
 use crate::markup::Level;
 use crate::palette::Rgb;
 use crate::scene::{Anchor, Request, Scene, Shape, Text};
+use crate::subset;
 use crate::text::{BOLD, Embedded, FAMILY, ITALIC, REGULAR, run_size};
 
 /// Units of the canvas per point.
@@ -40,6 +42,11 @@ const PROGRAM: &str = concat!("Nullcline ", env!("CARGO_PKG_VERSION"));
 /// [`FigureError::Invalid`] for a figure that cannot be drawn, [`FigureError::Width`] for a width that is too
 /// small for its labels or out of range.
 pub fn svg(figure: &Figure, width_mm: f64) -> Result<String, FigureError> {
+    drawing(figure, width_mm, true)
+}
+
+/// The SVG, with or without its fonts; the converters have the fonts already.
+fn drawing(figure: &Figure, width_mm: f64, with_fonts: bool) -> Result<String, FigureError> {
     let scene = scene(figure, width_mm)?;
     let size = scene.size.map(|length| (length * UNITS).ceil() as u32);
     let mut body = String::new();
@@ -78,6 +85,18 @@ pub fn svg(figure: &Figure, width_mm: f64) -> Result<String, FigureError> {
         );
     }
     out.push_str("</metadata>\n");
+    if with_fonts {
+        let mut used: [BTreeSet<char>; 3] = Default::default();
+        for run in scene.texts.iter().flat_map(|text| &text.runs) {
+            let face = if run.bold {
+                1
+            } else {
+                usize::from(run.italic) * 2
+            };
+            used[face].extend(run.text.chars());
+        }
+        let _ = writeln!(out, "<style>\n{}</style>", subset::style_sheet(&used));
+    }
     out.push_str(inside);
     for text in &scene.texts {
         write_text(&mut out, text);
@@ -102,7 +121,7 @@ pub fn pdf(figure: &Figure, width_mm: f64) -> Result<Vec<u8>, FigureError> {
         format: "PDF",
         problem,
     };
-    let tree = tree(figure, &svg(figure, width_mm)?, "PDF")?;
+    let tree = tree(figure, &drawing(figure, width_mm, false)?, "PDF")?;
     // usvg counts in CSS pixels of 1/96 inch, PDF in points of 1/72.
     let (width, height) = (tree.size().width() * 0.75, tree.size().height() * 0.75);
     let size = Size::from_wh(width, height).ok_or_else(|| failed("the page has no area".into()))?;
@@ -193,7 +212,7 @@ pub fn png(figure: &Figure, width_mm: f64, dpi: f64) -> Result<Vec<u8>, FigureEr
             RESOLUTIONS.end()
         )));
     }
-    let tree = tree(figure, &svg(figure, width_mm)?, "PNG")?;
+    let tree = tree(figure, &drawing(figure, width_mm, false)?, "PNG")?;
     let scale = (dpi / 96.0) as f32;
     let size =
         [tree.size().width(), tree.size().height()].map(|length| (length * scale).round() as u32);

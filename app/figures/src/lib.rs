@@ -15,6 +15,7 @@ pub mod scale;
 pub mod scene;
 pub mod screen;
 mod space;
+mod subset;
 pub mod text;
 pub mod ticks;
 

@@ -224,7 +224,8 @@ pub(crate) fn axes(
         .map(|(_, label)| text::label_width(label, TICK, measure))
         .fold(0.0, f32::max);
     // Near the corner, a superscript below the frame meets a subscript beside it.
-    let holds = |ticks: &Ticks, mark: &str| ticks.major.iter().any(|(_, label)| label.contains(mark));
+    let holds =
+        |ticks: &Ticks, mark: &str| ticks.major.iter().any(|(_, label)| label.contains(mark));
     let raised = if holds(&x_ticks, "^{") { 1.5 } else { 0.0 };
     let lowered = if holds(&y_ticks, "_{") { 1.0 } else { 0.0 };
     let tick_gap = GAP + raised + lowered;
@@ -282,7 +283,7 @@ fn ticks_of(
     };
     // Long names are cut so that they leave room for the frame.
     let most = match direction {
-        Direction::Across => 0.5 * length,
+        Direction::Across | Direction::Slanted => 0.5 * length,
         Direction::Up => 90.0,
     };
     let mut named: Vec<(f64, f64, &str)> = named

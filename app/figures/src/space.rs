@@ -239,9 +239,7 @@ fn furniture(
                 major: named.clone(),
                 ..ticks::Ticks::default()
             },
-            None => ticks::choose(scaler, (1.3 * length) as f32, Direction::Across, &|label| {
-                1.3 * room(label)
-            }),
+            None => ticks::choose(scaler, length as f32, Direction::Slanted, &room),
         };
         let mut reach = TICK_LENGTH + GAP;
         for (value, label) in &ticks.major {

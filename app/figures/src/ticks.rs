@@ -21,6 +21,8 @@ pub enum Direction {
     Across,
     /// Labels stand above one another.
     Up,
+    /// Labels stand along a slanted edge of a space, where fewer are easier to read.
+    Slanted,
 }
 
 /// Chooses ticks for an axis of this range and length.
@@ -39,6 +41,7 @@ pub fn choose(
     let spacing = match direction {
         Direction::Across => 34.0,
         Direction::Up => 24.0,
+        Direction::Slanted => 56.0,
     };
     let wished = (f64::from(length) / spacing).clamp(2.0, 8.0);
     let fits = |ticks: &Ticks| labels_fit(&ticks.major, scaler, length, room);

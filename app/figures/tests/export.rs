@@ -33,6 +33,8 @@ fn svg_has_text_as_text_and_its_metadata() {
     assert!(svg.contains("key=\"experiment\">name = &quot;x &lt; y&quot;\nseed = 1\n</entry>"));
     assert!(svg.contains("key=\"Software\">Nullcline "));
     assert!(svg.contains(">min</tspan>"));
+    assert_eq!(svg.matches("@font-face").count(), 3);
+    assert!(svg.len() < 200_000, "{} bytes", svg.len());
 }
 
 #[test]

@@ -116,8 +116,8 @@ fn plane() -> Figure {
 
 /// Centre of the first point with this id, found by sweeping the pointer.
 fn find(desk: &mut Desk, figure: &Figure, id: u64) -> Pos2 {
-    for y in (0..500).step_by(6) {
-        for x in (0..700).step_by(6) {
+    for y in (0..500).step_by(10) {
+        for x in (0..700).step_by(10) {
             let at = Pos2::new(x as f32, y as f32);
             if desk.frame(figure, vec![Event::PointerMoved(at)]).0.hovered == Some(id) {
                 return at;

@@ -3,7 +3,7 @@
 //! The mathematics is in the crate `nullcline-analysis`; here stand the keys of an experiment file, the
 //! choice of starts and trials, and the tables. An analysis is one file and one line of [`ANALYSES`].
 
-mod fixed_points;
+pub mod fixed_points;
 mod free_run;
 mod linearization;
 mod performance;

@@ -280,7 +280,9 @@ fn read(key: &'static Key, text: &str) -> Result<Option<Value>, String> {
         }
         Kind::Texts => Value::Texts(items().map(str::to_owned).collect()),
     };
-    if key.kind.allows(&value) { Ok(Some(value)) } else { Err(refuse()) }
+    let mut checked = Settings::from_defaults("", &[std::slice::from_ref(key)]);
+    checked.set(key.name, value).map_err(|_| refuse())?;
+    Ok(checked.value(key.name).cloned())
 }
 
 #[cfg(test)]

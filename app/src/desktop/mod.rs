@@ -23,12 +23,11 @@ pub use app::Desktop;
 pub use command::{ACTIONS, Action, Command};
 pub use dock::default_layout;
 pub use draft::{Draft, Section};
-pub use panels::{Panel, PanelContext, PanelKind, panel_kinds};
+pub use panels::{Panel, PanelContext, panels as all_panels};
 pub use snapshot::{FixedPointRow, Mode, Snapshot};
 pub use state::{Level, LogEntry, State, Work};
 pub use worker::Phase;
 
-use crate::session::Fault;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,7 +55,7 @@ impl Open {
 }
 
 /// What draws the window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Renderer {
     /// Vulkan, Metal or Direct3D.
     #[default]
@@ -109,7 +108,7 @@ pub enum DesktopError {
     Window(String),
     /// The picture could not be written.
     #[error(transparent)]
-    Fault(#[from] Fault),
+    File(#[from] nullcline_data::Error),
     /// The window was closed before the picture was taken.
     #[error("the window was closed before its picture was taken")]
     NoScreenshot,
@@ -155,7 +154,7 @@ pub fn run(open: Option<Open>, options: DesktopOptions) -> Result<(), DesktopErr
     }
     match outcome.take() {
         Some(Ok(())) => Ok(()),
-        Some(Err(error)) => Err(DesktopError::Fault(error.into())),
+        Some(Err(error)) => Err(DesktopError::File(error)),
         None => Err(DesktopError::NoScreenshot),
     }
 }

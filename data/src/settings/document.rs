@@ -287,6 +287,10 @@ impl Document {
                 full.strip_prefix(&name)
                     .is_some_and(|rest| rest.starts_with('.'))
             };
+            if allowed.contains(&prefix) {
+                // Inside a section a table stands where a key belongs: `section` says what the key holds.
+                continue;
+            }
             if !allowed.contains(&name.as_str()) && !allowed.iter().any(leads_on) {
                 // The names that could stand in this place.
                 let known: Vec<&str> = allowed
@@ -323,6 +327,34 @@ impl Document {
     /// A path as the file means it: relative to the file's own folder, unless it is absolute.
     pub fn resolve(&self, path: &str) -> PathBuf {
         self.folder.join(path)
+    }
+
+    /// Puts file and line into an error of something that was built from this file's settings, which know
+    /// neither: sizes that contradict each other, a recording that is too short.
+    ///
+    /// The line is that of the key whose dotted name is what the error is about, or stands in it in
+    /// quotation marks.
+    pub fn locate(&self, error: Error) -> Error {
+        match error {
+            Error::Argument {
+                what,
+                found,
+                allowed,
+            } => {
+                let key = what.split('"').nth(1).unwrap_or(&what);
+                let (file, line) = match self.node(key) {
+                    Some(node) => self.place(node),
+                    None => (self.name.clone(), None),
+                };
+                let place = line.map_or(file.clone(), |line| format!("{file}, line {line}"));
+                Error::Argument {
+                    what: format!("{place}, {what}"),
+                    found,
+                    allowed,
+                }
+            }
+            other => other,
+        }
     }
 
     fn node(&self, key: &str) -> Option<&Node> {
@@ -803,6 +835,9 @@ mod tests {
             check(&["task", "analysis.pca", "analysis.fixed_point", "figurs"]),
             "a.toml, line 4, key \"analysis.fixed_points\": unknown key; did you mean \"analysis.fixed_point\"?"
         );
+        // A table in a section is a key with the wrong content, which is for `section` to say.
+        let inside = Document::parse("a.toml", "[task]\n[task.bits]\n").unwrap();
+        inside.check_tables(&["task"]).unwrap();
         // Tables at the top level are not its keys; keys are.
         static TOP: [Key; 0] = [];
         let error = document.section("", &[&TOP]).unwrap_err().to_string();
@@ -810,6 +845,32 @@ mod tests {
             error,
             "a.toml, line 1, key \"seed\": unknown key; none is known here"
         );
+    }
+
+    #[test]
+    fn errors_of_what_is_built_are_located() {
+        let mut document = Document::parse("a.toml", "[model]\nunits = 1\n").unwrap();
+        let located = |document: &Document, what: &str| {
+            document
+                .locate(Error::argument(what, "1", "2"))
+                .to_string()
+        };
+        for (what, expected) in [
+            ("model.units", "a.toml, line 2, model.units: "),
+            (
+                "key \"model.units\" here",
+                "a.toml, line 2, key \"model.units\" here: ",
+            ),
+            ("task.steps", "a.toml, task.steps: "),
+            ("the file \"\"", "a.toml, the file \"\": "),
+        ] {
+            let message = located(&document, what);
+            assert_eq!(message, format!("{expected}found 1; allowed: 2"));
+        }
+        document.set("model.units=1").unwrap();
+        assert!(located(&document, "model.units").starts_with("--set, model.units: "));
+        let other = Error::missing(Path::new("a.npy"), "file");
+        assert_eq!(document.locate(other).to_string(), "a.npy: missing file");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::io::{self, Cursor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use nullcline_data::{Error, Result, write_atomically_with};
+use nullcline_data::{Error, Result, write_atomically};
 use polars::prelude::{
     CsvReadOptions, CsvWriter, DataFrame, DataType, KeyValueMetadata, NamedFrom, ParquetReader,
     ParquetWriter, PolarsResult, SerReader, SerWriter, Series,
@@ -342,14 +342,14 @@ impl Table {
         let mut frame = self
             .to_frame(|column| column.name.clone())
             .map_err(|e| failed(path, e))?;
-        write_atomically_with(path, |file| {
-            ParquetWriter::new(file)
-                .with_key_value_metadata(Some(metadata))
-                .set_parallel(false)
-                .finish(&mut frame)
-                .map_err(io::Error::other)?;
-            Ok(())
-        })
+        // By way of memory, since polars buries what the operating system says of a file in a text of its own.
+        let mut bytes = Vec::new();
+        ParquetWriter::new(&mut bytes)
+            .with_key_value_metadata(Some(metadata))
+            .set_parallel(false)
+            .finish(&mut frame)
+            .map_err(|e| failed(path, e))?;
+        write_atomically(path, &bytes)
     }
 
     /// Reads a parquet file.
@@ -389,12 +389,12 @@ impl Table {
     /// [`Error::Io`] if it cannot be written.
     pub fn write_csv(&self, path: &Path) -> Result<()> {
         let mut frame = self.to_frame(title).map_err(|e| failed(path, e))?;
-        write_atomically_with(path, |file| {
-            CsvWriter::new(file)
-                .n_threads(1)
-                .finish(&mut frame)
-                .map_err(io::Error::other)
-        })
+        let mut bytes = Vec::new();
+        CsvWriter::new(&mut bytes)
+            .n_threads(1)
+            .finish(&mut frame)
+            .map_err(|e| failed(path, e))?;
+        write_atomically(path, &bytes)
     }
 
     /// Reads a csv file with titles in its first line. The types are read off the values: whole numbers,

@@ -27,16 +27,23 @@ pub fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
     assert!(b.len() >= k * vectors, "B is too short");
     assert!(c.len() >= m * vectors, "C is too short");
     let tiles = Tiles { accumulate, k, vectors, a, b };
-    // Full blocks of rows, then single rows.
     let full = m - m % ROWS;
     for row in (0..full).step_by(ROWS) {
         // SAFETY: the assertions above bound every index of rows below m and columns below `vectors`.
         unsafe { tiles.rows::<V, ROWS, VECTORS>(row, c) };
     }
-    for row in full..m {
-        // SAFETY: as above.
-        unsafe { tiles.rows::<V, 1, VECTORS>(row, c) };
+    // The rest in one block of its own height: row by row, every sum would wait for the one before it.
+    macro_rules! rest {
+        ($($rows:literal)*) => {
+            match m - full {
+                // SAFETY: as above.
+                $($rows => unsafe { tiles.rows::<V, $rows, VECTORS>(full, c) },)*
+                _ => {}
+            }
+        };
     }
+    const { assert!(ROWS <= 12, "the rest has a block for every height below 12") };
+    rest!(1 2 3 4 5 6 7 8 9 10 11);
 }
 
 /// The operands of a product whose bounds have been checked.
