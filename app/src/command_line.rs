@@ -69,9 +69,9 @@ enum Verb {
         /// What the arrays are, where their names do not tell.
         #[arg(long, value_name = "MODEL.toml")]
         model: Option<PathBuf>,
-        /// Nonlinearity of an nn.RNN, which its weights do not tell.
-        #[arg(long, default_value = "tanh", value_name = "tanh|relu")]
-        nonlinearity: String,
+        /// Nonlinearity of an nn.RNN, which its weights do not tell [default: what the file says, else tanh].
+        #[arg(long, value_name = "tanh|relu")]
+        nonlinearity: Option<String>,
         /// The run folder to make.
         #[arg(long)]
         out: PathBuf,
@@ -253,7 +253,7 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Verb::Import { weights, model, nonlinearity, out }) => {
-            for line in crate::import::import(&weights, model.as_deref(), &nonlinearity, &out)? {
+            for line in crate::import::import(&weights, model.as_deref(), nonlinearity.as_deref(), &out)? {
                 println!("{line}");
             }
             Ok(ExitCode::SUCCESS)

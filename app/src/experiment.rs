@@ -184,7 +184,7 @@ impl Experiment {
     /// As [`Experiment::read`].
     pub fn from_document(document: &Document) -> Result<Experiment> {
         let analysis_tables: Vec<String> = ANALYSES.iter().map(table_name).collect();
-        let mut tables = vec!["task", "model", "training", "analysis", "figures"];
+        let mut tables = vec!["task", "model", "training", "figures"];
         tables.extend(analysis_tables.iter().map(String::as_str));
         document.check_tables(&tables)?;
         let top = document.section("", &[TOP_KEYS])?;

@@ -20,8 +20,8 @@ use std::path::Path;
 /// [`nullcline_models::weights`]). The experiment has the model file's `[task]`, or the task `noise` with the
 /// network's inputs and outputs. The checkpoint counts as trained, so that `train` leaves it as it is.
 ///
-/// `nonlinearity` is that of an `nn.RNN`: `relu`, or `tanh`, which is also what torch takes unless told and
-/// therefore gives way to the model file and to what an export of this program says of itself.
+/// `nonlinearity` is that of an `nn.RNN`, `relu` or `tanh`; `None`: what the model file or an export of this
+/// program says of itself, else tanh, as torch.
 ///
 /// # Errors
 /// Weights that cannot be read or understood, a task that does not fit the network, a folder that holds
@@ -29,13 +29,14 @@ use std::path::Path;
 pub fn import(
     weights: &Path,
     model: Option<&Path>,
-    nonlinearity: &str,
+    nonlinearity: Option<&str>,
     out: &Path,
 ) -> Outcome<Vec<String>> {
     let relu = match nonlinearity {
-        "relu" => Some(true),
-        "tanh" => None,
-        other => {
+        None => None,
+        Some("relu") => Some(true),
+        Some("tanh") => Some(false),
+        Some(other) => {
             return Err(
                 Error::argument("--nonlinearity", format!("\"{other}\""), "tanh or relu").into(),
             );
@@ -51,14 +52,16 @@ pub fn import(
     };
     let outputs = task.as_ref().map(output_count).transpose()?;
     let imported = weights::import(&tensors, document.as_ref(), relu, outputs)?;
-    if relu.is_some() && imported.architecture.cell != CellKind::VanillaRelu {
+    if let Some(told) = nonlinearity
+        && !matches!(imported.architecture.cell, CellKind::VanillaRelu | CellKind::VanillaTanh)
+    {
         return Err(Error::argument(
             "--nonlinearity",
             format!(
-                "\"relu\" for the cell {}",
+                "\"{told}\" for the cell {}",
                 imported.architecture.cell.name()
             ),
-            "relu for an nn.RNN; for other cells the key \"nonlinearity\" of a model file",
+            "an nn.RNN's weights; for other cells the key \"nonlinearity\" of a model file",
         )
         .into());
     }

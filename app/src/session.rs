@@ -528,7 +528,7 @@ pub fn draw(
                         [] => "results with nothing to draw".to_owned(),
                         missing => format!("no results of {}", missing.join(", ")),
                     },
-                    format!("a run with results of {}", kind.needs.join(", ")),
+                    "a run that has been trained and analysed",
                 )
                 .into());
             }
@@ -565,8 +565,7 @@ pub fn write_figure(
 /// Another format, or a figure that cannot be drawn at this width.
 pub fn figure_bytes(experiment: &Experiment, figure: &Figure, format: &str, width: f64) -> Outcome<Vec<u8>> {
     let mut figure = figure.clone();
-    figure.metadata.push(("Software".into(), format!("nullcline {}", env!("CARGO_PKG_VERSION"))));
-    figure.metadata.push(("experiment.toml".into(), experiment.to_toml(false)));
+    figure.metadata.push(("experiment".into(), experiment.to_toml(false)));
     match format {
         "svg" => Ok(nullcline_figures::export::svg(&figure, width)?.into_bytes()),
         "pdf" => Ok(nullcline_figures::export::pdf(&figure, width)?),

@@ -95,7 +95,7 @@ impl Network {
     }
 
     fn describe(&self, text: &mut String) {
-        let number = |x: Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.3e}"));
+        let number = |x: Option<f64>| x.map_or("-".to_owned(), short);
         let _ = writeln!(
             text,
             "network {}: {} updates, loss {}, held-out loss {}",
@@ -118,7 +118,8 @@ impl Network {
                 .collect();
             let _ = writeln!(
                 text,
-                "  {total} fixed points ({}), largest residual {}, indices sum to {}; {} slow, {} rejected",
+                "  {total} fixed point{} ({}), largest residual {}, indices sum to {}; {} slow, {} rejected",
+                if total == 1 { "" } else { "s" },
                 if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") },
                 number(self.largest_residual),
                 self.index_sum,
@@ -215,6 +216,11 @@ fn rows(table: &Table) -> Outcome<Value> {
     Ok(Value::Array(rows))
 }
 
+/// A number in few digits: 0.4681, 2.000e-4.
+fn short(x: f64) -> String {
+    if x == 0.0 || (1e-3..1e5).contains(&x.abs()) { format!("{x:.4}") } else { format!("{x:.3e}") }
+}
+
 /// A small table in aligned columns.
 fn aligned(table: &Table) -> Outcome<String> {
     let mut lines = vec![Vec::new(); table.row_count() + 1];
@@ -230,8 +236,7 @@ fn aligned(table: &Table) -> Outcome<String> {
                 Value::Null => "-".to_owned(),
                 Value::String(text) => text,
                 Value::Number(number) if number.is_f64() => {
-                    let x = number.as_f64().unwrap_or(f64::NAN);
-                    if x != 0.0 && !(1e-3..1e5).contains(&x.abs()) { format!("{x:.3e}") } else { format!("{x:.4}") }
+                    short(number.as_f64().unwrap_or(f64::NAN))
                 }
                 other => other.to_string(),
             });

@@ -5,8 +5,9 @@ mod support;
 
 use nullcline_data::{write_npy, write_npz};
 use ndarray::{Array1, Array2, Array3};
-use std::fs;
 use std::fmt::Write as _;
+use std::fs;
+
 use std::process::Command;
 use support::{FLIP_FLOP, Finished, HEARTBEAT, Scratch, assert_same_training};
 
@@ -193,6 +194,12 @@ fn experiment_files() {
         bad_flip_flop("unknown analysis", "[analysis.fixed_points]", "[analysis.fixed_point]", &[
             "line 22, key \"analysis.fixed_point\"",
             "did you mean \"analysis.fixed_points\"?",
+        ]),
+        bad_flip_flop("key outside the table of its analysis", "[analysis.fixed_points]", "[analysis]", &[
+            "line 23, key \"analysis.starts\": unknown key; known here: analysis.performance",
+        ]),
+        bad_flip_flop("a value where a table belongs", "[analysis.fixed_points]", "[analysis]\nfixed_points = 3\n[figures]", &[
+            "line 23, key \"analysis.fixed_points\": found the integer 3; allowed: a table",
         ]),
         bad_flip_flop("a table where a value belongs", "[training]", "[training.updates]", &[
             "line 13, key \"training.updates\": found a table; allowed: an integer from 1 to",
@@ -461,7 +468,7 @@ fn run_folders() {
         ]),
         bad_run("unknown figure", "figures run --only spectrumm", |_| {}, &["--only: found \"spectrumm\"", "spectrum"]),
         bad_run("figure without its results", "figures run --only spectrum", |_| {}, &[
-            "figure \"spectrum\" of run: found no results of linearization, fixed_points",
+            "figure \"spectrum\" of run: found no results of linearization, fixed_points; allowed: a run",
         ]),
         bad_run("unknown format", "figures run --format jpg", |_| {}, &["--format: found jpg; allowed: svg, pdf, png"]),
         bad_run("width in words", "figures run --width wide", |_| {}, &["--width: found wide", "from 40 to 400"]),
@@ -579,8 +586,12 @@ fn with_small_files(scratch: &Scratch, kibibytes: u32, arguments: &[&str]) -> Fi
 fn assert_clean_failure(scratch: &Scratch, failed: Finished, file: &str) {
     let failed = failed.with_status(1);
     println!("    {}", failed.stderr.trim_end());
-    let errors: Vec<&str> = failed.stderr.lines().filter(|line| line.starts_with("nullcline: ")).collect();
+    // Besides the error there are lines on progress only.
+    let progress = ["train: ", "analyse: ", "draw: ", "continuing "];
+    let errors: Vec<&str> =
+        failed.stderr.lines().filter(|line| !progress.iter().any(|start| line.starts_with(start))).collect();
     assert_eq!(errors.len(), 1, "{}", failed.stderr);
+    assert!(errors[0].starts_with("nullcline: "), "{}", errors[0]);
     assert!(errors[0].contains(file) && errors[0].contains("cannot write"), "{}", errors[0]);
     let left: Vec<String> = scratch.content().into_keys().filter(|name| name.contains(".tmp-")).collect();
     assert!(left.is_empty(), "{left:?}");
@@ -609,6 +620,13 @@ fn a_disk_that_is_full_loses_nothing_that_was_saved() {
     // With room again, the same command goes on and ends as if nothing had been.
     scratch.run(&train("run")).succeeded();
     assert_same_training(&scratch.path("whole"), &scratch.path("run"));
+
+    // An analysis whose results do not fit: those before it are there, its own are not.
+    let failed = with_small_files(&scratch, limit as u32, &["analyze", "run"]);
+    assert_clean_failure(&scratch, failed, "run/analysis/");
+    let failed = with_small_files(&scratch, 3, &["analyze", "run", "--only", "linearization"]);
+    assert_clean_failure(&scratch, failed, "run/analysis/");
+    scratch.run(&["show", "run"]).succeeded();
 
     // Figures: the old ones stay.
     scratch.run(&["figures", "run", "--only", "training_curve"]).succeeded();

@@ -46,7 +46,7 @@ fn an_imported_network_is_a_trained_run() {
         ("torch_gru_readout", CellKind::Gru),
     ] {
         let dir = temporary.path().join(name);
-        let lines = import(&fixture(name), None, "tanh", &dir).unwrap();
+        let lines = import(&fixture(name), None, None, &dir).unwrap();
         assert!(
             lines[0].starts_with(&format!("cell {}: 7 units, inputs 3", cell.name())),
             "{lines:?}"
@@ -83,14 +83,14 @@ fn an_imported_network_is_a_trained_run() {
         );
 
         // The same import again changes nothing; another network is refused.
-        import(&fixture(name), None, "tanh", &dir).unwrap();
+        import(&fixture(name), None, None, &dir).unwrap();
         assert_eq!(fs::read(folder.checkpoint_path()).unwrap(), before);
         let other = if name == "torch_gru" {
             "torch_lstm"
         } else {
             "torch_gru"
         };
-        refused(import(&fixture(other), None, "tanh", &dir));
+        refused(import(&fixture(other), None, None, &dir));
         assert_eq!(fs::read(folder.checkpoint_path()).unwrap(), before);
     }
 }
@@ -99,7 +99,7 @@ fn an_imported_network_is_a_trained_run() {
 fn an_imported_network_can_be_analysed() {
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().join("run");
-    import(&fixture("torch_gru_readout"), None, "tanh", &dir).unwrap();
+    import(&fixture("torch_gru_readout"), None, None, &dir).unwrap();
     let folder = RunFolder::open(&dir).unwrap();
     let experiment = Experiment::of_run(&folder).unwrap();
     let mut engine = session::engine("cpu").unwrap();
@@ -128,7 +128,7 @@ fn export_gives_back_what_was_imported() {
         import(
             &fixture(name),
             None,
-            if relu { "relu" } else { "tanh" },
+            relu.then_some("relu"),
             &dir,
         )
         .unwrap();
@@ -139,11 +139,7 @@ fn export_gives_back_what_was_imported() {
             export(&dir, &file).unwrap();
             let again = path(&format!("{name}_{extension}"));
             // An npz has no place for a note on the nonlinearity.
-            let told = if relu && extension == "npz" {
-                "relu"
-            } else {
-                "tanh"
-            };
+            let told = (relu && extension == "npz").then_some("relu");
             import(&file, None, told, &again).unwrap();
             assert_eq!(networks(&again), ours, "{name}.{extension}");
         }
@@ -202,17 +198,17 @@ fn a_model_file_with_a_task() {
     let model = path("MODEL.toml");
     fs::write(&model, text(3)).unwrap();
     let dir = path("run");
-    let message = refused(import(&weights, Some(&model), "tanh", &dir));
+    let message = refused(import(&weights, Some(&model), None, &dir));
     assert!(
         message.contains("inputs of the task \"flip_flop\": found 3; allowed: 2"),
         "{message}"
     );
-    let message = refused(import(&weights, Some(&model), "relu", &dir));
+    let message = refused(import(&weights, Some(&model), Some("relu"), &dir));
     assert!(message.contains("--nonlinearity"), "{message}");
     assert!(!dir.exists());
 
     fs::write(&model, text(2)).unwrap();
-    import(&weights, Some(&model), "tanh", &dir).unwrap();
+    import(&weights, Some(&model), None, &dir).unwrap();
     let ensemble = networks(&dir);
     assert_eq!(ensemble.architecture.cell, CellKind::LeakyRateTanh);
     assert_eq!(ensemble.architecture.readout, Readout::LinearWithoutBias);
@@ -262,19 +258,19 @@ fn bad_weights_are_refused_before_anything_is_written() {
         ("weights", "found none; allowed: .safetensors or .npz"),
     ] {
         let file = path(name);
-        let message = refused(import(&file, None, "tanh", &out));
+        let message = refused(import(&file, None, None, &out));
         assert!(
             message.starts_with(&file.display().to_string()) && message.contains(expected),
             "{message}"
         );
         assert!(!out.exists(), "{name}");
     }
-    let message = refused(import(&fixture("torch_gru"), None, "sigmoid", &out));
+    let message = refused(import(&fixture("torch_gru"), None, Some("sigmoid"), &out));
     assert!(
         message.contains("--nonlinearity: found \"sigmoid\"; allowed: tanh or relu"),
         "{message}"
     );
-    let message = refused(import(&fixture("torch_gru"), None, "relu", &out));
+    let message = refused(import(&fixture("torch_gru"), None, Some("relu"), &out));
     assert!(
         message.contains("--nonlinearity: found \"relu\" for the cell gru"),
         "{message}"
@@ -282,7 +278,7 @@ fn bad_weights_are_refused_before_anything_is_written() {
     let message = refused(import(
         &fixture("torch_gru"),
         Some(&path("no.toml")),
-        "tanh",
+        None,
         &out,
     ));
     assert!(message.contains("no.toml"), "{message}");
@@ -291,7 +287,7 @@ fn bad_weights_are_refused_before_anything_is_written() {
     // A folder that holds something else.
     fs::create_dir(&out).unwrap();
     fs::write(out.join("thesis.tex"), "").unwrap();
-    refused(import(&fixture("torch_gru"), None, "tanh", &out));
+    refused(import(&fixture("torch_gru"), None, None, &out));
     assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
 }
 
@@ -301,7 +297,7 @@ fn what_cannot_be_exported_is_refused() {
     let dir = temporary.path().join("run");
     let file = temporary.path().join("w.safetensors");
     assert!(refused(export(&dir, &file)).contains("does not exist"));
-    import(&fixture("torch_gru"), None, "tanh", &dir).unwrap();
+    import(&fixture("torch_gru"), None, None, &dir).unwrap();
     for name in ["w.pt", "w", "w.safetensors.bak"] {
         let message = refused(export(&dir, &temporary.path().join(name)));
         assert!(

@@ -4,6 +4,7 @@ mod support;
 
 use nullcline_data::random::{Random, Stream};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -64,16 +65,47 @@ fn survive_kills(experiment: &str, updates: u32, seed: u64) {
         }
     }
     println!("{hit_while_writing} of {KILLS} kills hit a file being written; checkpoints seen: {stations:?}");
+    kill_while_writing(&scratch);
+    stations.push(checkpoint_update(&run));
     assert!(stations.is_sorted(), "a kill lost a checkpoint: {stations:?}");
     stations.dedup();
     assert!(stations.len() > 5, "the kills do not span the training: {stations:?}");
-    assert!(hit_while_writing > 0, "no kill hit a file being written");
 
     scratch.run(&["train", "experiment.toml", "--out", "killed"]).succeeded();
     assert_eq!(checkpoint_update(&run), u64::from(updates));
     assert_same_training(&scratch.path("undisturbed"), &run);
     let leftovers: Vec<String> = scratch.content().into_keys().filter(|name| name.contains(".tmp-")).collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
+}
+
+/// Chance may spare the writing of checkpoints. This kill is aimed at it: the process dies with the new
+/// checkpoint half written beside the old one.
+fn kill_while_writing(scratch: &Scratch) {
+    let checkpoints = scratch.path("killed/checkpoints");
+    let half_written = || {
+        let mut names = fs::read_dir(&checkpoints).unwrap().flatten().map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with(".latest.safetensors.tmp-"))
+    };
+    let begun = Instant::now();
+    // The file may have been renamed between the look at it and the kill.
+    loop {
+        let mut child = scratch
+            .command(&["train", "experiment.toml", "--out", "killed"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        while !half_written() {
+            assert!(child.try_wait().unwrap().is_none(), "training ended before a kill hit a checkpoint");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if half_written() {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "no kill hit a checkpoint");
+    }
 }
 
 #[test]
@@ -123,6 +155,13 @@ fn wait_for_checkpoint(child: &mut Child, run: &Path) {
     }
 }
 
+/// What Ctrl-C sends.
+#[cfg(unix)]
+fn interrupt(child: &Child) {
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_the_same_command_continues() {
@@ -143,8 +182,7 @@ fn ctrl_c_saves_and_the_same_command_continues() {
         assert!(child.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE, "no first update");
         std::thread::sleep(Duration::from_millis(1));
     }
-    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+    interrupt(&child);
     let stopped = Finished::from(child.wait_with_output().unwrap()).with_status(130);
     assert!(stopped.stderr.contains("stopped is saved, the same command continues"), "{}", stopped.stderr);
     let update = checkpoint_update(&run);
@@ -161,6 +199,30 @@ fn ctrl_c_saves_and_the_same_command_continues() {
     assert!(shown["finished"].is_string(), "{shown}");
 }
 
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_an_analysis_and_the_same_command_continues() {
+    let scratch = Scratch::new();
+    let experiment = FLIP_FLOP
+        .replace("seed = 7", "seed = 7\nnetworks = 6")
+        .replace("starts = 32", "starts = 2000");
+    scratch.write("experiment.toml", experiment);
+    let arguments = ["run", "experiment.toml", "--out", "run"];
+    let mut child =
+        scratch.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line == "analyse: fixed_points"), "no search for fixed points");
+    interrupt(&child);
+    let said: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
+    assert_eq!(said, ["nullcline: stopped; the same command continues"]);
+    // What was done before is there, and nothing of the analysis that was ended.
+    assert!(scratch.path("run/analysis/performance.parquet").exists());
+    assert!(!scratch.path("run/analysis/fixed_points.parquet").exists());
+    scratch.run(&arguments).succeeded();
+    assert!(scratch.path("run/figures/training_curve.svg").exists());
+}
+
 #[test]
 fn a_folder_at_work_is_closed_to_other_writers() {
     let scratch = Scratch::new();
@@ -175,6 +237,11 @@ fn a_folder_at_work_is_closed_to_other_writers() {
             "nullcline: run: another process is at work in this run folder; wait for it or choose another folder\n"
         );
     }
+    // Nor may it put other settings of analyses in the folder.
+    let experiment = fs::read(scratch.path("run/experiment.toml")).unwrap();
+    let other = [&arguments[..], &["--set", "analysis.fixed_points.starts=33"]].concat();
+    scratch.run(&other).with_status(1);
+    assert_eq!(fs::read(scratch.path("run/experiment.toml")).unwrap(), experiment);
     // Looking disturbs nobody.
     scratch.run(&["show", "run"]).succeeded();
     assert!(first.try_wait().unwrap().is_none(), "the first process was disturbed");

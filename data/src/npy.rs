@@ -12,7 +12,7 @@ use ndarray_npy::npy::header::Header;
 use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
 use zip::ZipArchive;
 
-use crate::atomic::write_atomically_with;
+use crate::atomic::write_atomically;
 use crate::error::{Error, Result};
 
 /// Reads the array of a `.npy` file.
@@ -71,7 +71,11 @@ where
     S::Elem: WritableElement,
     D: Dimension,
 {
-    write_atomically_with(path, |file| array.write_npy(file).map_err(io::Error::other))
+    let mut bytes = Vec::new();
+    array
+        .write_npy(&mut bytes)
+        .map_err(|error| Error::write(path, io::Error::other(error)))?;
+    write_atomically(path, &bytes)
 }
 
 /// Writes named arrays as an uncompressed `.npz` file, whole or not at all. The same arrays give the same
@@ -93,14 +97,15 @@ pub fn write_npz<T: WritableElement>(path: &Path, arrays: &[(&str, ArrayViewD<T>
             ));
         }
     }
-    write_atomically_with(path, |file| {
-        let mut archive = NpzWriter::new(file);
-        for (name, array) in arrays {
-            archive.add_array(*name, array).map_err(io::Error::other)?;
-        }
-        archive.finish().map_err(io::Error::other)?;
-        Ok(())
-    })
+    // By way of memory: an archive that meets a full disk prints a line of its own when it is dropped.
+    let mut bytes = Cursor::new(Vec::new());
+    let failed = |error| Error::write(path, io::Error::other(error));
+    let mut archive = NpzWriter::new(&mut bytes);
+    for (name, array) in arrays {
+        archive.add_array(*name, array).map_err(failed)?;
+    }
+    archive.finish().map_err(failed)?;
+    write_atomically(path, bytes.get_ref())
 }
 
 /// The array that the bytes of a `.npy` file hold; `what` names it in errors.

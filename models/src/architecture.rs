@@ -143,21 +143,21 @@ pub struct ParameterTensor {
 /// Ranges of each parameter in the flat vector of one network. Absent parameters are empty ranges.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layout {
-    /// W [gates * units, units or hidden].
+    /// W `[gates * units, units or hidden]`.
     pub recurrent: Range<usize>,
-    /// Wh [hidden, units].
+    /// Wh `[hidden, units]`.
     pub hidden: Range<usize>,
-    /// U [gates * units, inputs].
+    /// U `[gates * units, inputs]`.
     pub input: Range<usize>,
-    /// b [gates * units].
+    /// b `[gates * units]`.
     pub bias: Range<usize>,
     /// Parameters per unit [parameter, units].
     pub unit: Range<usize>,
     /// Parameters per hidden unit [parameter, hidden].
     pub hidden_unit: Range<usize>,
-    /// R [outputs, units].
+    /// R `[outputs, units]`.
     pub readout: Range<usize>,
-    /// d [outputs].
+    /// d `[outputs]`.
     pub readout_bias: Range<usize>,
     /// [units - outputs, outputs]: initial state of unobserved units from the first observation.
     pub initial: Range<usize>,

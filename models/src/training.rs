@@ -615,6 +615,12 @@ impl<'a> Trainer<'a> {
         let course = &mut self.courses[k];
         let parameters = &mut self.ensemble.parameters[k];
         let mut gradient_vector = gradient.gradient;
+        // What is not trained does not count towards the norm.
+        for (g, trainable) in gradient_vector.iter_mut().zip(&self.trainable) {
+            if !trainable {
+                *g = 0.0;
+            }
+        }
         let norm = clip_by_global_norm(&mut gradient_vector, self.settings.clip);
         if !gradient.loss.is_finite() || !norm.is_finite() {
             parameters.clone_from(&course.previous);

@@ -194,16 +194,16 @@ fn the_network_gives_torchs_outputs() {
                     network.run(&initial.row(trial).mapv(f64::from).to_vec(), input.view());
                 let narrow = states.mapv(|x| x as f32);
                 assert_close(
-                    &narrow.slice(s![1.., ..7]),
-                    &hidden.slice(s![trial, .., ..]),
+                    narrow.slice(s![1.., ..7]),
+                    hidden.slice(s![trial, .., ..]),
                     &what,
                 );
-                assert_close(&narrow.row(20), &final_states.row(trial), &what);
+                assert_close(narrow.row(20), final_states.row(trial), &what);
                 let outputs = network
                     .readouts(states.slice(s![1.., ..]))
                     .mapv(|y| y as f32);
                 let torch = readout.as_ref().unwrap_or(&hidden);
-                assert_close(&outputs, &torch.slice(s![trial, .., ..]), &what);
+                assert_close(&outputs, torch.slice(s![trial, .., ..]), &what);
             }
         }
     }

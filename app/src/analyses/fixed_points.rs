@@ -12,6 +12,7 @@ use nullcline_models::training::visited_states;
 use nullcline_tables::Table;
 use nullcline_tasks::Split;
 
+/// The registry's entry.
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "fixed_points",
     summary: "fixed and slow points by Newton's method from visited states, with verdicts",
@@ -166,10 +167,15 @@ fn table(
 
 /// A fixed or slow point, read back from the table.
 pub struct Point {
+    /// Network, from 0.
     pub network: u64,
+    /// Its id within the network.
     pub id: u64,
+    /// The state x.
     pub state: Vec<f64>,
+    /// `fixed` or `slow`.
     pub verdict: String,
+    /// Number of eigenvalues beyond the unit circle, where they are known.
     pub n_unstable: Option<u64>,
 }
 

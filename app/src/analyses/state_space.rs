@@ -24,7 +24,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
         Key {
             name: "shown",
             kind: Kind::Integer { min: 1, max: 1000 },
-            default: Preset::Integer(16),
+            default: Preset::Integer(8),
             unit: "trials",
             doc: "How many of these trajectories are kept for the figure.",
         },
@@ -37,7 +37,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
 /// Axes of the figure.
 const AXES: usize = 3;
 /// Half the length of a mode of |lambda| = 1, as a fraction of the largest extent of the trajectories.
-const MODE_LENGTH: f64 = 0.06;
+const MODE_LENGTH: f64 = 0.1;
 
 fn run(context: &mut Context) -> Outcome<()> {
     let points = kept_points(context.needed("fixed_points")?)?;

@@ -78,6 +78,8 @@ pub struct Desktop {
     run_when_opened: bool,
     select_when_shown: Option<u64>,
     screenshot: Option<Screenshot>,
+    /// Commands given from outside, for the next frame.
+    given: Vec<Command>,
 }
 
 impl Desktop {
@@ -100,7 +102,8 @@ impl Desktop {
             help_is_open: false,
             is_dark,
             jobs: Jobs::new(context.clone()),
-            working_folder: options.working_folder,
+            // The path that is shown says where the runs are, wherever the program was started.
+            working_folder: std::path::absolute(&options.working_folder).unwrap_or(options.working_folder),
             run_when_opened: options.run,
             select_when_shown: options.select,
             screenshot: options.screenshot.map(|path| Screenshot {
@@ -111,6 +114,7 @@ impl Desktop {
                 is_asked: false,
                 outcome: ScreenshotOutcome::default(),
             }),
+            given: Vec::new(),
         };
         desktop.use_theme(context);
         if let Some(open) = open {
@@ -127,9 +131,14 @@ impl Desktop {
         }
     }
 
-    /// What the window shows, for tests.
+    /// What the window shows.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Has a command carried out in the next frame, as if the user had given it.
+    pub fn give(&mut self, command: Command) {
+        self.given.push(command);
     }
 
     fn use_theme(&self, context: &Context) {
@@ -224,7 +233,10 @@ impl Desktop {
     fn shown(&mut self) {
         let Some(snapshot) = &self.state.snapshot else { return };
         let is_generated = snapshot.figures.contains_key("generated");
-        if let Some(id) = self.select_when_shown.filter(|id| snapshot.point(*id).is_some()) {
+        // The points of a network that still trains are others a moment later.
+        if !self.state.is_live
+            && let Some(id) = self.select_when_shown.filter(|id| snapshot.point(*id).is_some())
+        {
             self.select_when_shown = None;
             self.state.selected = Some(id);
         }
@@ -454,7 +466,7 @@ impl eframe::App for Desktop {
 
     fn ui(&mut self, ui: &mut egui::Ui, _: &mut eframe::Frame) {
         let context = ui.ctx().clone();
-        let mut commands = Vec::new();
+        let mut commands = std::mem::take(&mut self.given);
         // A file dropped on the window is opened.
         let dropped = context.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_owned()));
         commands.extend(dropped.map(Command::Open));

@@ -11,35 +11,43 @@ use egui::{Align, Button, Color32, Layout, RichText, Sense, Stroke, Ui};
 
 /// Draws the bar above.
 pub fn top(ui: &mut Ui, state: &State, dock: &Dock, commands: &mut Vec<Command>) {
-    ui.horizontal(|ui| {
-        egui::MenuBar::new().ui(ui, |ui| {
-            ui.menu_button("File", |ui| file_menu(ui, state, commands));
-            ui.menu_button("Edit", |ui| {
-                for command in [Command::Undo, Command::Redo] {
-                    entry(ui, state, command, commands);
-                }
-            });
-            ui.menu_button("View", |ui| view_menu(ui, state, dock, commands));
-            ui.menu_button("Help", |ui| {
-                for command in [Command::TogglePalette, Command::ToggleHelp] {
-                    entry(ui, state, command, commands);
-                }
-            });
+    egui::MenuBar::new().ui(ui, |ui| {
+        ui.menu_button("File", |ui| file_menu(ui, state, commands));
+        ui.menu_button("Edit", |ui| {
+            ui.set_min_width(MENU);
+            for command in [Command::Undo, Command::Redo] {
+                entry(ui, state, command, commands);
+            }
+        });
+        ui.menu_button("View", |ui| view_menu(ui, state, dock, commands));
+        ui.menu_button("Help", |ui| {
+            ui.set_min_width(MENU);
+            for command in [Command::TogglePalette, Command::ToggleHelp] {
+                entry(ui, state, command, commands);
+            }
         });
         let Some(draft) = &state.draft else { return };
+        // What follows are no menus: buttons have frames again.
+        ui.reset_style();
+        ui.add_space(4.0);
         ui.separator();
+        ui.add_space(4.0);
         run_buttons(ui, state, commands);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let experiment = draft.experiment();
-            ui.label(look::strong(experiment.name()));
             let kinds = format!("{} on {}", experiment.model.text("kind"), experiment.task.text("kind"));
             ui.label(RichText::new(kinds).weak());
+            ui.label(look::strong(experiment.name()));
             network_choice(ui, state, commands);
         });
     });
 }
 
+/// Width of a menu: titles and shortcuts keep apart.
+const MENU: f32 = 230.0;
+
 fn file_menu(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    ui.set_min_width(MENU);
     entry(ui, state, Command::Start, commands);
     ui.add_enabled_ui(state.work.is_none(), |ui| {
         ui.menu_button("Examples", |ui| {
@@ -72,6 +80,7 @@ fn file_menu(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
 }
 
 fn view_menu(ui: &mut Ui, state: &State, dock: &Dock, commands: &mut Vec<Command>) {
+    ui.set_min_width(MENU);
     for (name, title) in dock.titles() {
         let mut open = dock.is_open(name);
         if ui.checkbox(&mut open, title).clicked() {
@@ -89,10 +98,10 @@ fn entry(ui: &mut Ui, state: &State, command: Command, commands: &mut Vec<Comman
     let Some(action) = command::action(&command) else { return };
     let mut button = Button::new(action.title);
     if let Some(shortcut) = action.shortcut {
-        button = button.shortcut_text(ui.ctx().format_shortcut(&shortcut));
+        button = button.shortcut_text(command::shortcut_text(ui.ctx(), &shortcut));
     }
     let available = (action.available)(state);
-    let mut response = ui.add_enabled(available.is_ok(), button).on_hover_text(action.doc);
+    let mut response = ui.add_enabled(available.is_ok(), button);
     if let Err(reason) = available {
         response = response.on_disabled_hover_text(reason);
     }
@@ -162,7 +171,7 @@ fn run_button(
     let Some(action) = command::action(&command) else { return };
     let available = (action.available)(state);
     let tip = match action.shortcut {
-        Some(shortcut) => format!("{} ({})", action.doc, ui.ctx().format_shortcut(&shortcut)),
+        Some(shortcut) => format!("{} ({})", action.doc, command::shortcut_text(ui.ctx(), &shortcut)),
         None => action.doc.to_owned(),
     };
     let is_filled = command == Command::Run && available.is_ok();

@@ -286,6 +286,12 @@ pub fn action(command: &Command) -> Option<&'static Action> {
     ACTIONS.iter().find(|action| action.command == *command)
 }
 
+/// A shortcut as people write it: `Ctrl+.` and `?` rather than `Ctrl+Period` and `Questionmark`.
+pub fn shortcut_text(context: &egui::Context, shortcut: &KeyboardShortcut) -> String {
+    let key = shortcut.logical_key;
+    context.format_shortcut(shortcut).replace(key.name(), key.symbol_or_name())
+}
+
 /// Takes the shortcuts that were pressed out of the input, as commands that can be done now.
 ///
 /// While a text is being edited only keys with Ctrl count, and undo and redo belong to the text.

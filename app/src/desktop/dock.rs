@@ -6,22 +6,21 @@ use super::panels::{self, Panel, PanelContext};
 use super::state::State;
 use egui::{Color32, Stroke, Ui, Visuals, WidgetText};
 use egui_tiles::{Container, Linear, LinearDir, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse};
-use std::collections::BTreeMap;
 
 /// The panels by name, and the tree of tiles that holds their names.
 pub struct Dock {
     tree: Tree<String>,
-    panels: BTreeMap<&'static str, Box<dyn Panel>>,
+    panels: Vec<Box<dyn Panel>>,
 }
 
 impl Dock {
     /// All panels, in this layout; names that no panel has are left out.
     pub fn new(mut tree: Tree<String>) -> Dock {
-        let panels: BTreeMap<_, _> = panels::panels().into_iter().map(|panel| (panel.name(), panel)).collect();
+        let panels = panels::panels();
         let strangers: Vec<TileId> = tree
             .tiles
             .iter()
-            .filter(|(_, tile)| matches!(tile, Tile::Pane(name) if !panels.contains_key(name.as_str())))
+            .filter(|(_, tile)| matches!(tile, Tile::Pane(name) if !panels.iter().any(|panel| panel.name() == name)))
             .map(|(id, _)| *id)
             .collect();
         for id in strangers {
@@ -66,7 +65,7 @@ impl Dock {
     }
 
     fn open(&mut self, name: &str) {
-        if !self.panels.contains_key(name) {
+        if !self.panels.iter().any(|panel| panel.name() == name) {
             return;
         }
         let pane = self.tree.tiles.insert_pane(name.to_owned());
@@ -94,9 +93,9 @@ impl Dock {
         self.tree.tiles.iter().find(|(_, tile)| matches!(tile, Tile::Pane(pane) if pane == name)).map(|(id, _)| *id)
     }
 
-    /// Names and titles of all panels, by name.
+    /// Names and titles of all panels.
     pub fn titles(&self) -> Vec<(&'static str, String)> {
-        self.panels.iter().map(|(name, panel)| (*name, panel.title())).collect()
+        self.panels.iter().map(|panel| (panel.name(), panel.title())).collect()
     }
 
     /// Draws all panels.
@@ -132,12 +131,12 @@ pub fn default_layout() -> Tree<String> {
     let below = linear(LinearDir::Horizontal, &[(training, 1.0), (trial, 1.25)]);
     let middle = linear(LinearDir::Vertical, &[(space, 1.6), (below, 1.0)]);
     let right = linear(LinearDir::Vertical, &[(spectrum, 1.0), (table, 1.0)]);
-    let root = linear(LinearDir::Horizontal, &[(form, 300.0), (middle, 720.0), (right, 420.0)]);
+    let root = linear(LinearDir::Horizontal, &[(form, 300.0), (middle, 704.0), (right, 436.0)]);
     Tree::new(egui::Id::unique(TREE), root, tiles)
 }
 
 struct Behavior<'a> {
-    panels: &'a mut BTreeMap<&'static str, Box<dyn Panel>>,
+    panels: &'a mut [Box<dyn Panel>],
     state: &'a mut State,
     commands: &'a mut Vec<Command>,
 }
@@ -145,7 +144,7 @@ struct Behavior<'a> {
 impl egui_tiles::Behavior<String> for Behavior<'_> {
     fn pane_ui(&mut self, ui: &mut Ui, _: TileId, name: &mut String) -> UiResponse {
         ui.painter().rect_filled(ui.max_rect(), 0.0, look::sheet(ui.visuals()));
-        if let Some(panel) = self.panels.get_mut(name.as_str()) {
+        if let Some(panel) = self.panels.iter_mut().find(|panel| panel.name() == name) {
             let mut context = PanelContext { state: self.state, commands: self.commands };
             panel.panel_ui(ui, &mut context);
         }
@@ -153,7 +152,7 @@ impl egui_tiles::Behavior<String> for Behavior<'_> {
     }
 
     fn tab_title_for_pane(&mut self, name: &String) -> WidgetText {
-        match self.panels.get(name.as_str()) {
+        match self.panels.iter().find(|panel| panel.name() == name) {
             Some(panel) => panel.title().into(),
             None => name.as_str().into(),
         }

@@ -45,6 +45,7 @@ pub fn install(context: &egui::Context) {
         style.spacing.button_padding = egui::vec2(9.0, 4.0);
         style.spacing.interact_size = egui::vec2(36.0, 24.0);
         style.spacing.menu_margin = Margin::same(6);
+        style.spacing.window_margin = Margin::same(12);
         style.spacing.indent = 12.0;
         style.interaction.selectable_labels = false;
         style.interaction.tooltip_delay = 0.35;

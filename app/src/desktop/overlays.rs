@@ -1,6 +1,6 @@
 //! What lies over the panels: the error banner, the command palette, the list of shortcuts.
 
-use super::command::{ACTIONS, Command};
+use super::command::{ACTIONS, Command, shortcut_text};
 use super::dock::Dock;
 use super::look;
 use super::state::State;
@@ -78,6 +78,7 @@ impl Palette {
         let mut carried_out = if enter { entries.get(self.chosen).map(|entry| entry.command.clone()) } else { None };
 
         let modal = egui::Modal::new(egui::Id::unique("palette"))
+            .backdrop_color(egui::Color32::from_black_alpha(60))
             .area(
                 egui::Modal::default_area(egui::Id::unique("palette"))
                     .anchor(Align2::CENTER_TOP, egui::vec2(0.0, 90.0)),
@@ -145,7 +146,7 @@ fn entries(context: &Context, state: &State, dock: &Dock) -> Vec<Entry> {
         .map(|action| Entry {
             title: action.title.to_owned(),
             doc: action.doc.to_owned(),
-            shortcut: action.shortcut.map(|keys| context.format_shortcut(&keys)).unwrap_or_default(),
+            shortcut: action.shortcut.map(|keys| shortcut_text(context, &keys)).unwrap_or_default(),
             command: action.command.clone(),
         })
         .collect();
@@ -192,7 +193,7 @@ pub fn help(context: &Context, open: &mut bool) {
             egui::Grid::new("shortcuts").num_columns(3).spacing([24.0, 6.0]).striped(true).show(ui, |ui| {
                 for action in ACTIONS {
                     let Some(keys) = action.shortcut else { continue };
-                    ui.label(look::strong(context.format_shortcut(&keys)));
+                    ui.label(look::strong(shortcut_text(context, &keys)));
                     ui.label(action.title);
                     ui.label(RichText::new(action.doc).weak());
                     ui.end_row();

@@ -268,6 +268,7 @@ impl Jobs {
                     Message::Opened { experiment: Box::new(experiment), folder: None, snapshot: None, progress: None }
                 }
                 Open::Run(path) => {
+                    let path = std::path::absolute(&path).unwrap_or(path);
                     let folder = RunFolder::open(&path)?;
                     let results = Results::load(&folder)?;
                     let experiment = Box::new(results.experiment.clone());

@@ -1,6 +1,6 @@
 //! The recording and the generated signal in delay space, side by side.
 
-use super::{FigureKind, shown_network};
+use super::{FigureKind, channel_label, shown_network};
 use crate::results::Results;
 use nullcline_data::Result;
 use nullcline_figures::Figure;
@@ -15,7 +15,7 @@ pub const KIND: FigureKind = FigureKind {
 };
 
 /// Most steps drawn: more would be a black area.
-const STEPS: usize = 6000;
+const STEPS: usize = 2500;
 
 fn build(results: &Results) -> Result<Option<Figure>> {
     let network = shown_network(results);
@@ -42,9 +42,9 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         (low - margin, high + margin)
     };
     let (x_range, y_range) = (range(|pair| &pair.0), range(|pair| &pair.1));
-    let name = |d: usize| recording.names.get(d).map(|name| label(name)).unwrap_or_default();
+    let name = |d: usize| recording.names.get(d).map(|name| channel_label(name)).unwrap_or_default();
     let mut figure = Figure::new(KIND.name)
-        .caption("Recording (left) and generated signal (right) in two dimensions of the delay embedding.")
+        .caption("Recording (left) and generated signal (right) in two dimensions of the delay embedding; lags in steps.")
         .columns(2);
     for ((x, y), (title, role)) in
         pairs.into_iter().zip([("Recorded", Role::Recorded), ("Generated", Role::Generated)])
@@ -69,12 +69,4 @@ fn most_different(values: ndarray::ArrayView2<f32>) -> usize {
         (a.dot(&b) / (a.dot(&a) * b.dot(&b)).sqrt().max(1e-300)).abs()
     };
     (1..values.ncols()).min_by(|&i, &j| correlation(i).total_cmp(&correlation(j))).unwrap_or(1)
-}
-
-/// `mlii_lag_20` as *x*(*t* + 20 steps); other names as they are.
-fn label(name: &str) -> String {
-    match name.rsplit_once("_lag_") {
-        Some((_, lag)) => format!("*x*(*t* + {lag} steps)"),
-        None => name.to_owned(),
-    }
 }

@@ -56,3 +56,18 @@ fn pick(table: &Table, column: &str, rows: &[usize]) -> Result<Vec<f64>> {
 fn shown_network(results: &Results) -> u64 {
     results.experiment.figures.count("network") as u64
 }
+
+/// A channel's name as an axis shows it: `bit_1` as Bit 1, `mlii_lag_20` as *x*(*t* + 20 steps).
+fn channel_label(name: &str) -> String {
+    match name.rsplit_once("_lag_") {
+        Some((_, "0")) => return "*x*(*t*)".to_owned(),
+        Some((_, lag)) => return format!("*x*(*t* + {lag})"),
+        None => {}
+    }
+    let text = name.replace('_', " ");
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => "Output".to_owned(),
+    }
+}

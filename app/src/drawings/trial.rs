@@ -1,6 +1,6 @@
 //! One held-out trial: a row per output with its input, target and output.
 
-use super::{FigureKind, pick, rows_of_network, shown_network};
+use super::{FigureKind, channel_label, pick, rows_of_network, shown_network};
 use crate::results::Results;
 use nullcline_data::Result;
 use nullcline_figures::Figure;
@@ -42,7 +42,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     for (k, (column, name)) in outputs.iter().take(count).enumerate() {
         let unit = table.column(column).map(|c| c.unit.clone()).unwrap_or_default();
         let unit = if unit.is_empty() { "a.u.".to_owned() } else { unit };
-        let mut plane = Plane::new(Axis::new("Time", "steps"), Axis::new(readable(name), unit));
+        let mut plane = Plane::new(Axis::new("Time", "steps"), Axis::new(channel_label(name), unit));
         // Where every output has an input of its own, it stands in the same row; else all in the first.
         let shown: &[(String, String)] = match (paired, k) {
             (true, k) => &inputs[k..=k],
@@ -69,14 +69,4 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         figure = figure.panel(Panel::plane(plane).aspect(0.22));
     }
     Ok(Some(figure))
-}
-
-/// `bit_1` as `Bit 1`.
-fn readable(name: &str) -> String {
-    let text = name.replace('_', " ");
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-        None => "Output".to_owned(),
-    }
 }

@@ -268,30 +268,32 @@ impl Document {
             .collect()
     }
 
-    /// Checks that the file has no other tables than `allowed`, which are dotted names: with
-    /// `analysis.fixed_points` allowed, `[analysis]` may be there and hold that table.
+    /// Checks that the file has no other tables than `allowed`, which are dotted names of sections: with
+    /// `analysis.fixed_points` allowed, `[analysis]` may be there and hold that table, but no keys of its
+    /// own. What a section or the top level holds is for [`section`](Self::section) to check.
     ///
     /// # Errors
-    /// [`Error::UnknownKey`] for the first other table, with the nearest that is allowed.
+    /// [`Error::UnknownKey`] for the first other table or such key, with the nearest that is allowed.
     pub fn check_tables(&self, allowed: &[&str]) -> Result<()> {
         self.check_inside("", &self.root, allowed)
     }
 
     fn check_inside(&self, prefix: &str, table: &Table, allowed: &[&str]) -> Result<()> {
         for (key, node) in table {
-            let Content::Table(inner) = &node.content else {
-                continue;
-            };
             let name = dotted(prefix, key);
+            if allowed.contains(&name.as_str()) {
+                continue;
+            }
+            let inner = match &node.content {
+                Content::Table(inner) => Some(inner),
+                _ if prefix.is_empty() => continue,
+                _ => None,
+            };
             let leads_on = |full: &&str| {
                 full.strip_prefix(&name)
                     .is_some_and(|rest| rest.starts_with('.'))
             };
-            if allowed.contains(&prefix) {
-                // Inside a section a table stands where a key belongs: `section` says what the key holds.
-                continue;
-            }
-            if !allowed.contains(&name.as_str()) && !allowed.iter().any(leads_on) {
+            let Some(inner) = inner.filter(|_| allowed.iter().any(leads_on)) else {
                 // The names that could stand in this place.
                 let known: Vec<&str> = allowed
                     .iter()
@@ -309,7 +311,7 @@ impl Document {
                         known
                     });
                 return Err(self.unknown(prefix, key, node, &known));
-            }
+            };
             self.check_inside(&name, inner, allowed)?;
         }
         Ok(())
@@ -838,6 +840,13 @@ mod tests {
         // A table in a section is a key with the wrong content, which is for `section` to say.
         let inside = Document::parse("a.toml", "[task]\n[task.bits]\n").unwrap();
         inside.check_tables(&["task"]).unwrap();
+        // A table that only holds sections has no keys.
+        let loose = Document::parse("a.toml", "[analysis]\nstarts = 1\n").unwrap();
+        let error = loose.check_tables(&["analysis.pca"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a.toml, line 2, key \"analysis.starts\": unknown key; known here: analysis.pca"
+        );
         // Tables at the top level are not its keys; keys are.
         static TOP: [Key; 0] = [];
         let error = document.section("", &[&TOP]).unwrap_err().to_string();

@@ -13,7 +13,7 @@
 //!
 //! s has S variables per unit (LSTM: h and c), p are parameters per unit (leak, diagonal of A), c are
 //! parameters per hidden unit. A cell is written once, by the [`cell!`](crate::cell) macro: its bodies are
-//! Rust functions generic over [`Scalar`](crate::scalar::Scalar) and, as text, WGSL. Beside each body stands
+//! Rust functions generic over [`Scalar`] and, as text, WGSL. Beside each body stands
 //! its vector-Jacobian product, checked in this module's tests against dual numbers and, as WGSL, by naga.
 //! `update` leaves what its vector-Jacobian product needs on a `tape`, so that nothing is computed twice.
 

@@ -237,6 +237,7 @@ fn text_field(
     let is_path = key.kind == Kind::Path;
     let mut text = draft.text(section, key);
     let is_wrong = draft.fault(section, key).is_some();
+    ui.spacing_mut().item_spacing.x = 4.0;
     let width = ui.available_width() - if is_path { 30.0 } else { 0.0 };
     let mut edit = TextEdit::singleline(&mut text)
         .id_salt("text")

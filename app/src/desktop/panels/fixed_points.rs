@@ -36,49 +36,49 @@ static FIELDS: &[Field] = &[
     Field {
         heading: "id",
         doc: "Number of the point, the same in every table and figure.",
-        width: 44.0,
+        width: 40.0,
         text: |row| row.id.to_string(),
         order: |row| row.id as f64,
     },
     Field {
         heading: "unstable",
         doc: "n_unstable: directions in which the linearisation grows, |λ| > 1.",
-        width: 62.0,
+        width: 60.0,
         text: |row| row.n_unstable.map_or("–".into(), |n| n.to_string()),
         order: |row| row.n_unstable.map_or(f64::NAN, |n| n as f64),
     },
     Field {
         heading: "radius",
         doc: "spectral_radius: the largest |λ|.",
-        width: 58.0,
+        width: 52.0,
         text: |row| decimal(row.spectral_radius),
         order: |row| row.spectral_radius,
     },
     Field {
         heading: "residual",
         doc: "Maximum norm of x − F(x, u).",
-        width: 68.0,
+        width: 62.0,
         text: |row| scientific(row.residual),
         order: |row| row.residual,
     },
     Field {
         heading: "speed",
         doc: "q = ½ |x − F(x, u)|².",
-        width: 68.0,
+        width: 62.0,
         text: |row| scientific(row.speed),
         order: |row| row.speed,
     },
     Field {
         heading: "found",
         doc: "found_from: starts of the search that led here.",
-        width: 52.0,
+        width: 48.0,
         text: |row| row.found_from.to_string(),
         order: |row| row.found_from as f64,
     },
     Field {
         heading: "verdict",
         doc: "fixed, slow, or rejected and by what.",
-        width: 70.0,
+        width: 60.0,
         text: |row| row.rejected_by.clone().unwrap_or_else(|| row.verdict.clone()),
         order: |row| match row.verdict.as_str() {
             "fixed" => 0.0,
@@ -115,16 +115,14 @@ impl Panel for FixedPointsPanel {
                 .filter(|row| self.show_rejected || row.verdict != "rejected")
                 .collect();
             self.sort.apply(&mut rows);
-            let selected = state.selected.and_then(|id| snapshot.point(id));
-            let detail = if selected.is_some() { 132.0 } else { 0.0 };
-            let height = (ui.available_height() - detail).max(80.0);
-            ui.allocate_ui(egui::vec2(ui.available_width(), height), |ui| {
-                ui.set_min_height(height);
-                self.table(ui, &rows, state.selected, context.commands);
-            });
-            if let Some(point) = selected {
-                modes(ui, point);
+            if let Some(point) = state.selected.and_then(|id| snapshot.point(id)) {
+                egui::Panel::bottom("modes")
+                    .frame(egui::Frame::new())
+                    .resizable(false)
+                    .show_separator_line(false)
+                    .show(ui, |ui| modes(ui, point));
             }
+            self.table(ui, &rows, state.selected, context.commands);
         });
     }
 }
@@ -152,11 +150,13 @@ impl FixedPointsPanel {
     }
 
     fn table(&mut self, ui: &mut Ui, rows: &[&FixedPointRow], selected: Option<u64>, commands: &mut Vec<Command>) {
+        ui.spacing_mut().item_spacing.x = 2.0;
         let mut builder = TableBuilder::new(ui)
             .id_salt("fixed points")
             .striped(true)
             .sense(Sense::click())
             .auto_shrink(false)
+            .min_scrolled_height(0.0)
             .cell_layout(Layout::right_to_left(Align::Center));
         for (i, field) in FIELDS.iter().enumerate() {
             builder = builder.column(match i + 1 == FIELDS.len() {
@@ -242,7 +242,11 @@ impl Sort {
 
 /// The sign of the figures: filled black where stable, a red ring where unstable, a grey square where slow.
 fn marker(ui: &mut Ui, point: &FixedPointRow) {
-    let (rect, _) = ui.allocate_exact_size(egui::vec2(10.0, 10.0), Sense::hover());
+    let cell = ui.max_rect();
+    let rect = egui::Rect::from_center_size(
+        egui::pos2(cell.left() + 9.0, cell.center().y),
+        egui::Vec2::splat(10.0),
+    );
     let painter = ui.painter();
     let ink = if ui.visuals().dark_mode { ui.visuals().text_color() } else { look::STABLE };
     match (point.verdict.as_str(), point.is_stable()) {
@@ -290,8 +294,15 @@ fn eigenvalue(mode: &Mode) -> String {
 fn steps(value: f64) -> String {
     match value {
         x if x.is_nan() || x.is_infinite() => "–".into(),
-        x if x.abs() >= 1000.0 => format!("{} steps", scientific(x)),
-        x => format!("{} steps", decimal(x)),
+        x if x.abs() >= 1e5 => format!("{} steps", scientific(x)),
+        x => {
+            let decimals = match x.abs() {
+                0.0..10.0 => 2,
+                10.0..100.0 => 1,
+                _ => 0,
+            };
+            format!("{x:.decimals$} steps").replace('-', "−")
+        }
     }
 }
 
@@ -350,6 +361,8 @@ mod tests {
         assert_eq!(scientific(3.26e-13), "3.3e−13");
         assert_eq!(scientific(0.0), "0");
         assert_eq!(steps(f64::INFINITY), "–");
-        assert_eq!(steps(-2.5), "−2.500 steps");
+        assert_eq!(steps(-2.5), "−2.50 steps");
+        assert_eq!(steps(196.435), "196 steps");
+        assert_eq!(steps(1.2e7), "1.2e7 steps");
     }
 }
