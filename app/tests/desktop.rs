@@ -39,7 +39,10 @@ formats = ["svg"]
 type Window = Harness<'static, Desktop>;
 
 fn window(folder: &Path, open: Option<Open>) -> Window {
-    let options = DesktopOptions { working_folder: folder.to_owned(), ..DesktopOptions::default() };
+    let options = DesktopOptions {
+        working_folder: folder.to_owned(),
+        ..DesktopOptions::default()
+    };
     Harness::builder()
         .with_size(egui::vec2(1440.0, 900.0))
         .build_eframe(move |creation| Desktop::new(creation, open, options))
@@ -60,7 +63,11 @@ fn wait(window: &mut Window, what: &str, is_so: impl Fn(&State) -> bool) {
             begun.elapsed() < Duration::from_secs(60),
             "waited in vain: {what}; banner {:?}, log {:?}",
             state.banner,
-            state.log.iter().map(|entry| &entry.text).collect::<Vec<_>>()
+            state
+                .log
+                .iter()
+                .map(|entry| &entry.text)
+                .collect::<Vec<_>>()
         );
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -76,7 +83,9 @@ fn write_experiment(folder: &Path, text: &str) -> PathBuf {
 fn opened(folder: &Path, text: &str) -> Window {
     let path = write_experiment(folder, text);
     let mut window = window(folder, Some(Open::of(&path)));
-    wait(&mut window, "the experiment is open", |state| state.draft.is_some() && state.work.is_none());
+    wait(&mut window, "the experiment is open", |state| {
+        state.draft.is_some() && state.work.is_none()
+    });
     window
 }
 
@@ -86,7 +95,9 @@ fn fill_in(window: &mut Window, field: &str, text: &str) {
     window.step();
     window.key_press_modifiers(Modifiers::COMMAND, Key::A);
     window.step();
-    window.get_by_role_and_label(Role::TextInput, field).type_text(text);
+    window
+        .get_by_role_and_label(Role::TextInput, field)
+        .type_text(text);
     window.step();
     window.key_press(Key::Enter);
     window.run_steps(3);
@@ -101,13 +112,27 @@ fn an_example_opens_in_the_form_and_edits_are_undone() {
     let folder = tempfile::tempdir().unwrap();
     let mut window = window(folder.path(), None);
     window.run_steps(3);
-    window.get_by_role_and_label(Role::Button, "3-bit flip-flop").click();
-    wait(&mut window, "the example is open", |state| state.draft.is_some() && state.work.is_none());
+    window
+        .get_by_role_and_label(Role::Button, "3-bit flip-flop")
+        .click();
+    wait(&mut window, "the example is open", |state| {
+        state.draft.is_some() && state.work.is_none()
+    });
     assert_eq!(value(&window, "name").as_deref(), Some("flip_flop"));
     assert_eq!(value(&window, "task.bits").as_deref(), Some("3"));
 
     fill_in(&mut window, "task.bits", "2");
-    let bits = |window: &Window| window.state().state().draft.as_ref().unwrap().experiment().task.integer("bits");
+    let bits = |window: &Window| {
+        window
+            .state()
+            .state()
+            .draft
+            .as_ref()
+            .unwrap()
+            .experiment()
+            .task
+            .integer("bits")
+    };
     assert_eq!(bits(&window), 2);
     window.key_press_modifiers(Modifiers::COMMAND, Key::Z);
     window.run_steps(3);
@@ -133,21 +158,39 @@ fn an_experiment_is_run_and_a_fixed_point_clicked() {
     let folder = tempfile::tempdir().unwrap();
     let mut window = opened(folder.path(), SMALL);
     window.get_by_label("Run").click();
-    wait(&mut window, "the run has begun", |state| state.work.is_some());
+    wait(&mut window, "the run has begun", |state| {
+        state.work.is_some()
+    });
     wait(&mut window, "the run is over", |state| state.work.is_none());
     let state = window.state().state();
     assert_eq!(state.banner, None);
     assert_eq!(state.outcome, Some("Done"));
     let run = folder.path().join("runs").join("small");
-    assert_eq!(state.folder.as_deref(), Some(std::path::absolute(&run).unwrap().as_path()));
-    for file in ["experiment.toml", "training.parquet", "analysis/fixed_points.parquet", "figures/state_space.svg"] {
+    assert_eq!(
+        state.folder.as_deref(),
+        Some(std::path::absolute(&run).unwrap().as_path())
+    );
+    for file in [
+        "experiment.toml",
+        "training.parquet",
+        "analysis/fixed_points.parquet",
+        "figures/state_space.svg",
+    ] {
         assert!(run.join(file).is_file(), "{file}");
     }
     for figure in ["training_curve", "trial", "state_space", "spectrum"] {
         assert!(state.figure(figure).is_some(), "{figure}");
     }
 
-    let id = state.snapshot.as_ref().unwrap().points.iter().find(|point| point.verdict != "rejected").unwrap().id;
+    let id = state
+        .snapshot
+        .as_ref()
+        .unwrap()
+        .points
+        .iter()
+        .find(|point| point.verdict != "rejected")
+        .unwrap()
+        .id;
     let row = format!("fixed point {id}");
     window.get_by_label(&row).click();
     window.run_steps(3);
@@ -159,9 +202,14 @@ fn an_experiment_is_run_and_a_fixed_point_clicked() {
 
     // The same folder, opened anew, shows the same.
     let mut second = self::window(folder.path(), Some(Open::of(&run)));
-    wait(&mut second, "the run is open", |state| state.snapshot.is_some());
+    wait(&mut second, "the run is open", |state| {
+        state.snapshot.is_some()
+    });
     let (first, second) = (window.state().state(), second.state().state());
-    assert_eq!(first.snapshot.as_ref().unwrap().points, second.snapshot.as_ref().unwrap().points);
+    assert_eq!(
+        first.snapshot.as_ref().unwrap().points,
+        second.snapshot.as_ref().unwrap().points
+    );
     assert_eq!(first.figure_names(), second.figure_names());
     assert_eq!(second.last_progress.unwrap().update, 6);
 }
@@ -172,13 +220,23 @@ fn training_is_watched_paused_stopped_and_continued() {
     let endless = SMALL.replace("updates = 6", "updates = 100000000");
     let mut window = opened(folder.path(), &endless);
     window.key_press(Key::Space);
-    wait(&mut window, "fixed points are seen during training", |state| {
-        state.is_live && state.snapshot.as_ref().is_some_and(|snapshot| !snapshot.points.is_empty())
-    });
+    wait(
+        &mut window,
+        "fixed points are seen during training",
+        |state| {
+            state.is_live
+                && state
+                    .snapshot
+                    .as_ref()
+                    .is_some_and(|snapshot| !snapshot.points.is_empty())
+        },
+    );
     assert!(window.state().state().figure("training_curve").is_some());
 
     window.get_by_label("Pause").click();
-    wait(&mut window, "training is held", |state| state.work.as_ref().is_some_and(|work| work.is_paused()));
+    wait(&mut window, "training is held", |state| {
+        state.work.as_ref().is_some_and(|work| work.is_paused())
+    });
     std::thread::sleep(Duration::from_millis(200));
     window.step();
     let update = |window: &Window| window.state().state().last_progress.unwrap().update;
@@ -187,21 +245,37 @@ fn training_is_watched_paused_stopped_and_continued() {
     window.step();
     assert_eq!(update(&window), held);
     window.get_by_label("Continue").click();
-    wait(&mut window, "training goes on", |state| state.last_progress.unwrap().update > held);
+    wait(&mut window, "training goes on", |state| {
+        state.last_progress.unwrap().update > held
+    });
 
     window.get_by_label("Stop").click();
-    wait(&mut window, "training has ended", |state| state.work.is_none());
+    wait(&mut window, "training has ended", |state| {
+        state.work.is_none()
+    });
     let state = window.state().state();
-    assert_eq!((state.outcome, &state.banner), (Some("Stopped; Run continues"), &None));
-    let checkpoint = folder.path().join("runs/small/checkpoints/latest.safetensors");
+    assert_eq!(
+        (state.outcome, &state.banner),
+        (Some("Stopped; Run continues"), &None)
+    );
+    let checkpoint = folder
+        .path()
+        .join("runs/small/checkpoints/latest.safetensors");
     assert!(checkpoint.is_file());
 
     // Closing the window in the middle of training saves it too.
     window.key_press_modifiers(Modifiers::COMMAND, Key::R);
     let stopped_at = update(&window);
-    wait(&mut window, "training goes on from the checkpoint", |state| {
-        state.work.is_some() && state.last_progress.is_some_and(|progress| progress.update > stopped_at)
-    });
+    wait(
+        &mut window,
+        "training goes on from the checkpoint",
+        |state| {
+            state.work.is_some()
+                && state
+                    .last_progress
+                    .is_some_and(|progress| progress.update > stopped_at)
+        },
+    );
     std::fs::remove_file(&checkpoint).unwrap();
     eframe::App::on_exit(window.state_mut(), None);
     assert!(checkpoint.is_file());
@@ -211,26 +285,41 @@ fn training_is_watched_paused_stopped_and_continued() {
 fn what_cannot_be_opened_is_said_and_can_be_dismissed() {
     let folder = tempfile::tempdir().unwrap();
     let mut window = window(folder.path(), Some(Open::of(folder.path())));
-    wait(&mut window, "the error is shown", |state| state.banner.is_some());
+    wait(&mut window, "the error is shown", |state| {
+        state.banner.is_some()
+    });
     window.get_by_label_contains("experiment.toml: the folder is no run");
     window.get_by_label("Dismiss").click();
     window.run_steps(3);
     assert_eq!(window.state().state().banner, None);
 
     for (text, said) in [
-        ("name = \"x\"\n[task]\nkind = \"flip_flop\"\nbitz = 3\n[model]\nkind = \"leaky\"\n", "did you mean \"task.bits\"?"),
+        (
+            "name = \"x\"\n[task]\nkind = \"flip_flop\"\nbitz = 3\n[model]\nkind = \"leaky\"\n",
+            "did you mean \"task.bits\"?",
+        ),
         ("name = ", "experiment.toml, line 1"),
     ] {
         let path = write_experiment(folder.path(), text);
         window.state_mut().give(Command::Open(path));
-        wait(&mut window, said, |state| state.banner.as_ref().is_some_and(|banner| banner.contains(said)));
+        wait(&mut window, said, |state| {
+            state
+                .banner
+                .as_ref()
+                .is_some_and(|banner| banner.contains(said))
+        });
         window.key_press(Key::Escape);
         window.run_steps(2);
         assert_eq!(window.state().state().banner, None);
     }
-    window.state_mut().give(Command::Open(folder.path().join("nothing.toml")));
+    window
+        .state_mut()
+        .give(Command::Open(folder.path().join("nothing.toml")));
     wait(&mut window, "the missing file is named", |state| {
-        state.banner.as_ref().is_some_and(|banner| banner.contains("nothing.toml"))
+        state
+            .banner
+            .as_ref()
+            .is_some_and(|banner| banner.contains("nothing.toml"))
     });
     // The log keeps what was dismissed.
     assert!(window.state().state().log.len() >= 4);
@@ -245,7 +334,11 @@ fn a_run_that_fails_says_why() {
     );
     window.get_by_label("Run").click();
     wait(&mut window, "the missing recording is named", |state| {
-        state.work.is_none() && state.banner.as_ref().is_some_and(|banner| banner.contains("no_such_recording.npy"))
+        state.work.is_none()
+            && state
+                .banner
+                .as_ref()
+                .is_some_and(|banner| banner.contains("no_such_recording.npy"))
     });
     assert!(!folder.path().join("runs").exists());
 }
@@ -254,28 +347,57 @@ fn a_run_that_fails_says_why() {
 fn another_task_changes_the_form() {
     let folder = tempfile::tempdir().unwrap();
     let mut window = opened(folder.path(), SMALL);
-    window.get_by_role_and_label(Role::ComboBox, "task.kind").click();
+    window
+        .get_by_role_and_label(Role::ComboBox, "task.kind")
+        .click();
     window.run_steps(3);
     window.get_by_label("noise").click();
     window.run_steps(3);
-    let experiment = window.state().state().draft.as_ref().unwrap().experiment().clone();
+    let experiment = window
+        .state()
+        .state()
+        .draft
+        .as_ref()
+        .unwrap()
+        .experiment()
+        .clone();
     assert_eq!(experiment.task.text("kind"), "noise");
     // What was changed and is known to the new task too has stayed.
     assert_eq!(experiment.training.integer("updates"), 6);
-    assert!(window.query_by_role_and_label(Role::TextInput, "task.bits").is_none());
+    assert!(
+        window
+            .query_by_role_and_label(Role::TextInput, "task.bits")
+            .is_none()
+    );
 }
 
 #[test]
 fn another_network_of_an_ensemble_is_shown() {
     let folder = tempfile::tempdir().unwrap();
-    let mut window = opened(folder.path(), &SMALL.replace("name = \"small\"", "name = \"small\"\nnetworks = 2"));
+    let mut window = opened(
+        folder.path(),
+        &SMALL.replace("name = \"small\"", "name = \"small\"\nnetworks = 2"),
+    );
     window.state_mut().give(Command::Run);
-    wait(&mut window, "the run has begun", |state| state.work.is_some());
+    wait(&mut window, "the run has begun", |state| {
+        state.work.is_some()
+    });
     wait(&mut window, "the run is over", |state| state.work.is_none());
-    let points = |window: &Window| window.state().state().snapshot.as_ref().unwrap().points.clone();
+    let points = |window: &Window| {
+        window
+            .state()
+            .state()
+            .snapshot
+            .as_ref()
+            .unwrap()
+            .points
+            .clone()
+    };
     let first = points(&window);
     window.state_mut().give(Command::ShowNetwork(1));
-    wait(&mut window, "network 1 is shown", |state| state.snapshot.as_ref().is_some_and(|s| s.network == 1));
+    wait(&mut window, "network 1 is shown", |state| {
+        state.snapshot.as_ref().is_some_and(|s| s.network == 1)
+    });
     assert_ne!(points(&window), first);
 }
 
@@ -293,10 +415,14 @@ fn keys_open_the_palette_and_the_help() {
 
     window.key_press_modifiers(Modifiers::COMMAND, Key::P);
     window.run_steps(3);
-    window.get_by_role_and_label(Role::TextInput, "Type a command").type_text("heartbeat example");
+    window
+        .get_by_role_and_label(Role::TextInput, "Type a command")
+        .type_text("heartbeat example");
     window.run_steps(3);
     window.key_press(Key::Enter);
-    wait(&mut window, "the example is open", |state| state.draft.is_some() && state.work.is_none());
+    wait(&mut window, "the example is open", |state| {
+        state.draft.is_some() && state.work.is_none()
+    });
     let state = window.state().state();
     assert_eq!(state.draft.as_ref().unwrap().experiment().name(), "ecg");
 }
@@ -305,8 +431,10 @@ fn keys_open_the_palette_and_the_help() {
 fn every_panel_can_be_closed_and_shown_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut window = opened(folder.path(), SMALL);
-    let names: Vec<String> =
-        nullcline::desktop::all_panels().iter().map(|panel| panel.name().to_owned()).collect();
+    let names: Vec<String> = nullcline::desktop::all_panels()
+        .iter()
+        .map(|panel| panel.name().to_owned())
+        .collect();
     for name in &names {
         window.state_mut().give(Command::TogglePanel(name.clone()));
         window.run_steps(3);

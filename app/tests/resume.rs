@@ -27,16 +27,23 @@ fn longer(experiment: &str, updates: u32) -> String {
 
 /// Trains once undisturbed and once killed twenty times, and compares.
 ///
-/// A pause before a kill is uniform between 0 and a multiple of the time that the rest of the training would
-/// take: small enough that twenty kills never see it to its end, large enough that most of it is done under
-/// fire.
+/// A pause before a kill is uniform between 0 and what the program takes to start plus a part of the time
+/// that the rest of the training takes: small enough that twenty kills do not see it to its end, large enough
+/// that most of it is done under fire.
 fn survive_kills(experiment: &str, updates: u32, seed: u64) {
     println!("instants drawn from seed {seed}");
     let scratch = Scratch::new();
     scratch.write("experiment.toml", longer(experiment, updates));
     let begun = Instant::now();
-    scratch.run(&["train", "experiment.toml", "--out", "undisturbed"]).succeeded();
+    scratch
+        .run(&["train", "experiment.toml", "--out", "undisturbed"])
+        .succeeded();
     let duration = begun.elapsed();
+    let begun = Instant::now();
+    scratch
+        .run(&["train", "experiment.toml", "--out", "undisturbed"])
+        .succeeded();
+    let start_up = begun.elapsed();
 
     let run = scratch.path("killed");
     let mut random = Random::new(seed, Stream::NOISE, 0);
@@ -44,7 +51,7 @@ fn survive_kills(experiment: &str, updates: u32, seed: u64) {
     let mut stations = vec![0];
     for kill in 0..KILLS {
         let left = 1.0 - checkpoint_update(&run) as f64 / f64::from(updates);
-        let longest = duration.mul_f64(2.0 * left / f64::from(KILLS - kill + 10));
+        let longest = 2 * start_up + duration.mul_f64(2.0 * left / f64::from(KILLS - kill + 10));
         let pause = longest.mul_f64(random.uniform());
         let mut child = scratch
             .command(&["train", "experiment.toml", "--out", "killed"])
@@ -53,7 +60,10 @@ fn survive_kills(experiment: &str, updates: u32, seed: u64) {
             .spawn()
             .unwrap();
         std::thread::sleep(pause);
-        assert!(child.try_wait().unwrap().is_none(), "kill {kill} came after {pause:?}: training had ended");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "kill {kill} came after {pause:?}: training had ended"
+        );
         // SIGKILL: no handler, no destructor, no flush.
         child.kill().unwrap();
         child.wait().unwrap();
@@ -61,20 +71,37 @@ fn survive_kills(experiment: &str, updates: u32, seed: u64) {
         stations.push(checkpoint_update(&run));
         if run.join("experiment.toml").exists() {
             // Whatever the instant, the folder opens.
-            scratch.run(&["show", "killed", "--json"]).succeeded().json();
+            scratch
+                .run(&["show", "killed", "--json"])
+                .succeeded()
+                .json();
         }
     }
-    println!("{hit_while_writing} of {KILLS} kills hit a file being written; checkpoints seen: {stations:?}");
+    println!(
+        "{hit_while_writing} of {KILLS} kills hit a file being written; checkpoints seen: {stations:?}"
+    );
     kill_while_writing(&scratch);
     stations.push(checkpoint_update(&run));
-    assert!(stations.is_sorted(), "a kill lost a checkpoint: {stations:?}");
+    assert!(
+        stations.is_sorted(),
+        "a kill lost a checkpoint: {stations:?}"
+    );
     stations.dedup();
-    assert!(stations.len() > 5, "the kills do not span the training: {stations:?}");
+    assert!(
+        stations.len() > 5,
+        "the kills do not span the training: {stations:?}"
+    );
 
-    scratch.run(&["train", "experiment.toml", "--out", "killed"]).succeeded();
+    scratch
+        .run(&["train", "experiment.toml", "--out", "killed"])
+        .succeeded();
     assert_eq!(checkpoint_update(&run), u64::from(updates));
     assert_same_training(&scratch.path("undisturbed"), &run);
-    let leftovers: Vec<String> = scratch.content().into_keys().filter(|name| name.contains(".tmp-")).collect();
+    let leftovers: Vec<String> = scratch
+        .content()
+        .into_keys()
+        .filter(|name| name.contains(".tmp-"))
+        .collect();
     assert!(leftovers.is_empty(), "{leftovers:?}");
 }
 
@@ -83,8 +110,14 @@ fn survive_kills(experiment: &str, updates: u32, seed: u64) {
 fn kill_while_writing(scratch: &Scratch) {
     let checkpoints = scratch.path("killed/checkpoints");
     let half_written = || {
-        let mut names = fs::read_dir(&checkpoints).unwrap().flatten().map(|entry| entry.file_name());
-        names.any(|name| name.to_string_lossy().starts_with(".latest.safetensors.tmp-"))
+        let mut names = fs::read_dir(&checkpoints)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name());
+        names.any(|name| {
+            name.to_string_lossy()
+                .starts_with(".latest.safetensors.tmp-")
+        })
     };
     let begun = Instant::now();
     // The file may have been renamed between the look at it and the kill.
@@ -97,7 +130,10 @@ fn kill_while_writing(scratch: &Scratch) {
             .unwrap();
         std::thread::sleep(Duration::from_millis(20));
         while !half_written() {
-            assert!(child.try_wait().unwrap().is_none(), "training ended before a kill hit a checkpoint");
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "training ended before a kill hit a checkpoint"
+            );
         }
         child.kill().unwrap();
         child.wait().unwrap();
@@ -124,18 +160,31 @@ fn the_number_of_threads_changes_no_bit() {
     let scratch = Scratch::new();
     let three_networks = FLIP_FLOP.replace("seed = 7", "seed = 7\nnetworks = 3");
     // 40 trials are three of the engine's blocks of 16, the last one not full.
-    scratch.write("flip_flop.toml", three_networks.replace("batch = 16", "batch = 40"));
-    scratch.write("heartbeat.toml", HEARTBEAT.replace("batch = 16", "batch = 40"));
+    scratch.write(
+        "flip_flop.toml",
+        three_networks.replace("batch = 16", "batch = 40"),
+    );
+    scratch.write(
+        "heartbeat.toml",
+        HEARTBEAT.replace("batch = 16", "batch = 40"),
+    );
     for experiment in ["flip_flop", "heartbeat"] {
         let out = |threads: &str| format!("{experiment}_{threads}");
         for threads in ["1", "2", "5"] {
             let file = format!("{experiment}.toml");
-            scratch.run(&["train", &file, "--out", &out(threads), "--threads", threads]).succeeded();
+            scratch
+                .run(&["train", &file, "--out", &out(threads), "--threads", threads])
+                .succeeded();
         }
         // The environment says the same as the option.
         Finished::of(
             scratch
-                .command(&["train", &format!("{experiment}.toml"), "--out", &out("environment")])
+                .command(&[
+                    "train",
+                    &format!("{experiment}.toml"),
+                    "--out",
+                    &out("environment"),
+                ])
                 .env("NULLCLINE_THREADS", "2"),
         )
         .succeeded();
@@ -149,8 +198,14 @@ fn the_number_of_threads_changes_no_bit() {
 fn wait_for_checkpoint(child: &mut Child, run: &Path) {
     let begun = Instant::now();
     while !run.join("checkpoints/latest.safetensors").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "training ended before its first checkpoint was seen");
-        assert!(begun.elapsed() < PATIENCE, "no checkpoint after {PATIENCE:?}");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "training ended before its first checkpoint was seen"
+        );
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "no checkpoint after {PATIENCE:?}"
+        );
         std::thread::sleep(Duration::from_millis(2));
     }
 }
@@ -158,7 +213,10 @@ fn wait_for_checkpoint(child: &mut Child, run: &Path) {
 /// What Ctrl-C sends.
 #[cfg(unix)]
 fn interrupt(child: &Child) {
-    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let sent = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(sent.success());
 }
 
@@ -167,35 +225,63 @@ fn interrupt(child: &Child) {
 fn ctrl_c_saves_and_the_same_command_continues() {
     let scratch = Scratch::new();
     // Checkpoints are rare, so that what is saved is due to Ctrl-C.
-    let experiment = FLIP_FLOP
-        .replace("updates = 40", "updates = 4000")
-        .replace("checkpoint_every = 10", "checkpoint_every = 900\nsnapshots = [0, 1]");
+    let experiment = FLIP_FLOP.replace("updates = 40", "updates = 4000").replace(
+        "checkpoint_every = 10",
+        "checkpoint_every = 900\nsnapshots = [0, 1]",
+    );
     scratch.write("experiment.toml", experiment);
-    scratch.run(&["train", "experiment.toml", "--out", "undisturbed"]).succeeded();
+    scratch
+        .run(&["train", "experiment.toml", "--out", "undisturbed"])
+        .succeeded();
 
     let arguments = ["train", "experiment.toml", "--out", "stopped"];
     let run = scratch.path("stopped");
-    let mut child =
-        scratch.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = scratch
+        .command(&arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let begun = Instant::now();
     while !run.join("checkpoints/000001.safetensors").exists() {
-        assert!(child.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE, "no first update");
+        assert!(
+            child.try_wait().unwrap().is_none() && begun.elapsed() < PATIENCE,
+            "no first update"
+        );
         std::thread::sleep(Duration::from_millis(1));
     }
     interrupt(&child);
     let stopped = Finished::from(child.wait_with_output().unwrap()).with_status(130);
-    assert!(stopped.stderr.contains("stopped is saved, the same command continues"), "{}", stopped.stderr);
+    assert!(
+        stopped
+            .stderr
+            .contains("stopped is saved, the same command continues"),
+        "{}",
+        stopped.stderr
+    );
     let update = checkpoint_update(&run);
     assert!((1..4000).contains(&update), "stopped at update {update}");
     println!("stopped at update {update}");
 
-    let shown = scratch.run(&["show", "stopped", "--json"]).succeeded().json();
+    let shown = scratch
+        .run(&["show", "stopped", "--json"])
+        .succeeded()
+        .json();
     assert_eq!(shown["trained"], true);
     assert!(shown["finished"].is_null(), "{shown}");
     let resumed = scratch.run(&arguments).succeeded();
-    assert!(resumed.stderr.contains(&format!("continuing stopped at update {update}")), "{}", resumed.stderr);
+    assert!(
+        resumed
+            .stderr
+            .contains(&format!("continuing stopped at update {update}")),
+        "{}",
+        resumed.stderr
+    );
     assert_same_training(&scratch.path("undisturbed"), &run);
-    let shown = scratch.run(&["show", "stopped", "--json"]).succeeded().json();
+    let shown = scratch
+        .run(&["show", "stopped", "--json"])
+        .succeeded()
+        .json();
     assert!(shown["finished"].is_string(), "{shown}");
 }
 
@@ -208,10 +294,19 @@ fn ctrl_c_ends_an_analysis_and_the_same_command_continues() {
         .replace("starts = 32", "starts = 2000");
     scratch.write("experiment.toml", experiment);
     let arguments = ["run", "experiment.toml", "--out", "run"];
-    let mut child =
-        scratch.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line == "analyse: fixed_points"), "no search for fixed points");
+    let mut child = scratch
+        .command(&arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert!(
+        lines.any(|line| line == "analyse: fixed_points"),
+        "no search for fixed points"
+    );
     interrupt(&child);
     let said: Vec<String> = lines.collect();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
@@ -228,7 +323,12 @@ fn a_folder_at_work_is_closed_to_other_writers() {
     let scratch = Scratch::new();
     scratch.write("experiment.toml", longer(FLIP_FLOP, 1_000_000));
     let arguments = ["train", "experiment.toml", "--out", "run"];
-    let mut first = scratch.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = scratch
+        .command(&arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     wait_for_checkpoint(&mut first, &scratch.path("run"));
     for second in [&arguments[..], &["analyze", "run"], &["figures", "run"]] {
         let refused = scratch.run(second).with_status(1);
@@ -239,21 +339,36 @@ fn a_folder_at_work_is_closed_to_other_writers() {
     }
     // Nor may it put other settings of analyses in the folder.
     let experiment = fs::read(scratch.path("run/experiment.toml")).unwrap();
-    let other = [&arguments[..], &["--set", "analysis.fixed_points.starts=33"]].concat();
+    let other = [
+        &arguments[..],
+        &["--set", "analysis.fixed_points.starts=33"],
+    ]
+    .concat();
     scratch.run(&other).with_status(1);
-    assert_eq!(fs::read(scratch.path("run/experiment.toml")).unwrap(), experiment);
+    assert_eq!(
+        fs::read(scratch.path("run/experiment.toml")).unwrap(),
+        experiment
+    );
     // Looking disturbs nobody.
     scratch.run(&["show", "run"]).succeeded();
-    assert!(first.try_wait().unwrap().is_none(), "the first process was disturbed");
+    assert!(
+        first.try_wait().unwrap().is_none(),
+        "the first process was disturbed"
+    );
     let before = checkpoint_update(&scratch.path("run"));
     let begun = Instant::now();
     while checkpoint_update(&scratch.path("run")) == before {
-        assert!(begun.elapsed() < PATIENCE, "the first process no longer trains");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the first process no longer trains"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     first.kill().unwrap();
     first.wait().unwrap();
     // The lock ended with the process that held it, though its file is still there.
     assert!(fs::exists(scratch.path("run/.lock")).unwrap());
-    scratch.run(&["analyze", "run", "--only", "performance"]).succeeded();
+    scratch
+        .run(&["analyze", "run", "--only", "performance"])
+        .succeeded();
 }

@@ -491,6 +491,16 @@ impl Painter<'_> {
         look: &Look,
     ) {
         let points = thin(points, f64::from(self.request.resolution));
+        self.strokes(shapes, points, look);
+    }
+
+    /// A polyline as it is: thinning by columns would flatten a circle at its left and right.
+    fn strokes(
+        &self,
+        shapes: &mut Vec<Shape>,
+        points: impl IntoIterator<Item = Option<[f64; 2]>>,
+        look: &Look,
+    ) {
         for part in clip_line(points, &self.frame) {
             for points in dashed(&part, look.dash, look.width) {
                 shapes.push(Shape::Line {
@@ -592,7 +602,7 @@ impl Painter<'_> {
                     let (sin, cos) = (f64::from(i) * std::f64::consts::TAU / 180.0).sin_cos();
                     self.place(center.0 + radius * cos, center.1 + radius * sin)
                 });
-                self.curve(&mut scene.shapes, points, &look);
+                self.strokes(&mut scene.shapes, points, &look);
             }
             Marks::Heatmap {
                 x,

@@ -148,9 +148,9 @@ mod tests {
         };
         let level = PeakLevel::of(wave(50.0).view());
         let times = level.peaks(wave(50.0).view());
-        assert_eq!(times.len(), 19);
+        assert_eq!(times.len(), 20);
         assert_eq!(median_interval(&times), Some(50.0));
-        assert_eq!(level.peaks(wave(25.0).view()).len(), 39);
+        assert_eq!(level.peaks(wave(25.0).view()).len(), 40);
         assert_eq!(level.peaks((wave(25.0) * 0.2).view()).len(), 0);
     }
 }

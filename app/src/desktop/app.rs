@@ -84,17 +84,22 @@ pub struct Desktop {
 
 impl Desktop {
     /// A window on a run folder, an experiment file or the start screen.
-    pub fn new(creation: &eframe::CreationContext, open: Option<Open>, options: DesktopOptions) -> Desktop {
+    pub fn new(
+        creation: &eframe::CreationContext,
+        open: Option<Open>,
+        options: DesktopOptions,
+    ) -> Desktop {
         let context = &creation.egui_ctx;
         look::install(context);
         // A picture shows the window as it is at first, whatever this user has made of it.
         let stored: Option<Stored> = match (creation.storage, &options.screenshot) {
-            (Some(storage), None) => {
-                eframe::get_value(storage, STORED).filter(|stored: &Stored| stored.version == LAYOUT_VERSION)
-            }
+            (Some(storage), None) => eframe::get_value(storage, STORED)
+                .filter(|stored: &Stored| stored.version == LAYOUT_VERSION),
             _ => None,
         };
-        let is_dark = options.dark.unwrap_or(stored.as_ref().is_some_and(|stored| stored.dark));
+        let is_dark = options
+            .dark
+            .unwrap_or(stored.as_ref().is_some_and(|stored| stored.dark));
         let mut desktop = Desktop {
             state: State::default(),
             dock: Dock::new(stored.map_or_else(default_layout, |stored| stored.layout)),
@@ -103,7 +108,8 @@ impl Desktop {
             is_dark,
             jobs: Jobs::new(context.clone()),
             // The path that is shown says where the runs are, wherever the program was started.
-            working_folder: std::path::absolute(&options.working_folder).unwrap_or(options.working_folder),
+            working_folder: std::path::absolute(&options.working_folder)
+                .unwrap_or(options.working_folder),
             run_when_opened: options.run,
             select_when_shown: options.select,
             screenshot: options.screenshot.map(|path| Screenshot {
@@ -142,18 +148,31 @@ impl Desktop {
     }
 
     fn use_theme(&self, context: &Context) {
-        context.set_theme(if self.is_dark { egui::Theme::Dark } else { egui::Theme::Light });
+        context.set_theme(if self.is_dark {
+            egui::Theme::Dark
+        } else {
+            egui::Theme::Light
+        });
     }
 
     fn begin(&mut self, worker: Worker, phase: Phase) {
         self.state.outcome = None;
-        self.state.work = Some(Work { worker, phase, progress: None });
+        self.state.work = Some(Work {
+            worker,
+            phase,
+            progress: None,
+        });
     }
 
     /// Takes what the threads have reported.
     fn receive(&mut self) {
         // Asked before the reports are read: what a thread said before it ended is then among them.
-        let ended = self.state.work.as_ref().filter(|work| work.worker.is_over()).map(|work| work.worker.job);
+        let ended = self
+            .state
+            .work
+            .as_ref()
+            .filter(|work| work.worker.is_over())
+            .map(|work| work.worker.job);
         for Report { job, message } in self.jobs.reports() {
             let current = self.state.work.as_ref().map(|work| work.worker.job);
             // Work that is over may have an analysis left that comes too late.
@@ -166,15 +185,25 @@ impl Desktop {
             && let Some(mut work) = self.state.work.take()
         {
             // It did not report its end.
-            let reason = work.worker.reap().unwrap_or_else(|| "without saying why".to_owned());
+            let reason = work
+                .worker
+                .reap()
+                .unwrap_or_else(|| "without saying why".to_owned());
             self.state.outcome = Some("Failed");
-            self.state.fail(format!("the work ended unexpectedly: {reason}. What was saved is in the run folder"));
+            self.state.fail(format!(
+                "the work ended unexpectedly: {reason}. What was saved is in the run folder"
+            ));
         }
     }
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Opened { experiment, folder, snapshot, progress } => {
+            Message::Opened {
+                experiment,
+                folder,
+                snapshot,
+                progress,
+            } => {
                 self.state.clear_results();
                 self.state.draft = Some(Draft::new(*experiment));
                 self.state.folder = folder;
@@ -231,11 +260,15 @@ impl Desktop {
 
     /// After results came: brings the figures of a recording to the front, and selects what was asked for.
     fn shown(&mut self) {
-        let Some(snapshot) = &self.state.snapshot else { return };
+        let Some(snapshot) = &self.state.snapshot else {
+            return;
+        };
         let is_generated = snapshot.figures.contains_key("generated");
         // The points of a network that still trains are others a moment later.
         if !self.state.is_live
-            && let Some(id) = self.select_when_shown.filter(|id| snapshot.point(*id).is_some())
+            && let Some(id) = self
+                .select_when_shown
+                .filter(|id| snapshot.point(*id).is_some())
         {
             self.select_when_shown = None;
             self.state.selected = Some(id);
@@ -248,7 +281,9 @@ impl Desktop {
     }
 
     fn ended(&mut self, end: End) {
-        let Some(mut work) = self.state.work.take() else { return };
+        let Some(mut work) = self.state.work.take() else {
+            return;
+        };
         // The thread has nothing left to do but end.
         work.worker.finish(Duration::from_secs(1));
         let was_opening = work.phase == Phase::Opening;
@@ -264,7 +299,8 @@ impl Desktop {
             }
             End::Stopped => {
                 self.state.outcome = Some("Stopped; Run continues");
-                self.state.note("stopped; what was done is saved, and Run continues");
+                self.state
+                    .note("stopped; what was done is saved, and Run continues");
             }
             End::Failed(text) => {
                 self.state.outcome = if was_opening { None } else { Some("Failed") };
@@ -278,7 +314,8 @@ impl Desktop {
             Purpose::Open => self.carry_out_open(path),
             Purpose::Save(experiment) => self.jobs.save(*experiment, with_extension(path, "toml")),
             Purpose::Export(figure, experiment) => {
-                self.jobs.export(figure, *experiment, with_extension(path, "pdf"));
+                self.jobs
+                    .export(figure, *experiment, with_extension(path, "pdf"));
             }
             Purpose::Key(section, key) => {
                 self.edit(section, key, Some(Value::Text(path.display().to_string())));
@@ -287,7 +324,9 @@ impl Desktop {
     }
 
     fn edit(&mut self, section: super::Section, key: &'static str, value: Option<Value>) {
-        let Some(draft) = &mut self.state.draft else { return };
+        let Some(draft) = &mut self.state.draft else {
+            return;
+        };
         if let Err(error) = draft.edit(section, key, value) {
             self.state.fail(error.to_string());
         }
@@ -302,7 +341,13 @@ impl Desktop {
 
     fn run(&mut self) {
         let Some(draft) = self.state.draft.as_ref().filter(|draft| draft.is_sound()) else {
-            if let Some(problem) = self.state.draft.as_ref().and_then(Draft::problem).map(str::to_owned) {
+            if let Some(problem) = self
+                .state
+                .draft
+                .as_ref()
+                .and_then(Draft::problem)
+                .map(str::to_owned)
+            {
                 self.state.fail(problem);
             }
             return;
@@ -316,7 +361,8 @@ impl Desktop {
 
     /// Carries out a command. Those that cannot be done now do nothing.
     fn carry_out(&mut self, context: &Context, command: Command) {
-        let is_available = command::action(&command).is_none_or(|action| (action.available)(&self.state).is_ok());
+        let is_available =
+            command::action(&command).is_none_or(|action| (action.available)(&self.state).is_ok());
         if !is_available {
             return;
         }
@@ -327,9 +373,16 @@ impl Desktop {
                     self.begin(worker, Phase::Opening);
                 }
             }
-            Command::ChooseRun => self.jobs.choose("Open run folder", Dialog::Folder, Purpose::Open),
+            Command::ChooseRun => {
+                self.jobs
+                    .choose("Open run folder", Dialog::Folder, Purpose::Open)
+            }
             Command::ChooseExperiment => {
-                self.jobs.choose("Open experiment", Dialog::File(&[("Experiment", &["toml"])]), Purpose::Open);
+                self.jobs.choose(
+                    "Open experiment",
+                    Dialog::File(&[("Experiment", &["toml"])]),
+                    Purpose::Open,
+                );
             }
             Command::Open(path) => self.carry_out_open(path),
             Command::Start => {
@@ -339,9 +392,12 @@ impl Desktop {
             Command::SaveExperiment => {
                 if let Some(draft) = &self.state.draft {
                     let experiment = draft.experiment().clone();
-                    let what =
-                        Dialog::Save(&[("Experiment", &["toml"])], format!("{}.toml", experiment.name()));
-                    self.jobs.choose("Save experiment", what, Purpose::Save(Box::new(experiment)));
+                    let what = Dialog::Save(
+                        &[("Experiment", &["toml"])],
+                        format!("{}.toml", experiment.name()),
+                    );
+                    self.jobs
+                        .choose("Save experiment", what, Purpose::Save(Box::new(experiment)));
                 }
             }
             Command::ExportFigure(name) => {
@@ -354,13 +410,19 @@ impl Desktop {
                         &[("PDF", &["pdf"]), ("SVG", &["svg"]), ("PNG", &["png"])],
                         format!("{name}.pdf"),
                     );
-                    self.jobs.choose("Export figure", what, Purpose::Export(Arc::clone(figure), experiment));
+                    self.jobs.choose(
+                        "Export figure",
+                        what,
+                        Purpose::Export(Arc::clone(figure), experiment),
+                    );
                 }
             }
             Command::Run => self.run(),
             Command::TogglePause => {
                 if let Some(work) = &self.state.work {
-                    work.worker.control.set_paused(!work.worker.control.is_paused());
+                    work.worker
+                        .control
+                        .set_paused(!work.worker.control.is_paused());
                 }
             }
             Command::Stop => {
@@ -369,19 +431,33 @@ impl Desktop {
                 }
             }
             Command::Play => {
-                let next = if self.state.work.is_some() { Command::TogglePause } else { Command::Run };
+                let next = if self.state.work.is_some() {
+                    Command::TogglePause
+                } else {
+                    Command::Run
+                };
                 self.carry_out(context, next);
             }
             Command::Analyze => {
                 if let (Some(draft), Some(folder)) = (&self.state.draft, &self.state.folder) {
-                    let worker = self.jobs.analyze(draft.experiment().clone(), folder.clone());
+                    let worker = self
+                        .jobs
+                        .analyze(draft.experiment().clone(), folder.clone());
                     self.state.banner = None;
                     self.begin(worker, Phase::Preparing);
                 }
             }
-            Command::Edit { section, key, value } => self.edit(section, key, value),
+            Command::Edit {
+                section,
+                key,
+                value,
+            } => self.edit(section, key, value),
             Command::ChooseFile { section, key } => {
-                self.jobs.choose("Choose a file", Dialog::File(&[]), Purpose::Key(section, key));
+                self.jobs.choose(
+                    "Choose a file",
+                    Dialog::File(&[]),
+                    Purpose::Key(section, key),
+                );
             }
             Command::Undo => {
                 if let Some(draft) = &mut self.state.draft {
@@ -396,7 +472,11 @@ impl Desktop {
             Command::Select(id) => self.state.selected = id,
             Command::ShowNetwork(network) => {
                 if let Some(snapshot) = &self.state.snapshot {
-                    self.jobs.redraw(self.state.folder.clone(), Arc::clone(&snapshot.results), network);
+                    self.jobs.redraw(
+                        self.state.folder.clone(),
+                        Arc::clone(&snapshot.results),
+                        network,
+                    );
                 }
             }
             Command::TogglePanel(name) => self.dock.toggle(&name),
@@ -429,7 +509,9 @@ impl Desktop {
 
     /// Takes the picture when its time has come, and ends when it is written.
     fn photograph(&mut self, context: &Context) {
-        let Some(screenshot) = &mut self.screenshot else { return };
+        let Some(screenshot) = &mut self.screenshot else {
+            return;
+        };
         context.request_repaint_after(Duration::from_millis(50));
         if screenshot.is_asked {
             if screenshot.outcome.is_set() {
@@ -441,7 +523,11 @@ impl Desktop {
         let is_due = match screenshot.after {
             Some(after) => begun.elapsed() >= after,
             None if self.state.work.is_none() => {
-                screenshot.quiet_since.get_or_insert_with(Instant::now).elapsed() >= SETTLING
+                screenshot
+                    .quiet_since
+                    .get_or_insert_with(Instant::now)
+                    .elapsed()
+                    >= SETTLING
             }
             None => {
                 screenshot.quiet_since = None;
@@ -450,7 +536,11 @@ impl Desktop {
         };
         if is_due {
             screenshot.is_asked = true;
-            let (path, outcome, waker) = (screenshot.path.clone(), screenshot.outcome.clone(), context.clone());
+            let (path, outcome, waker) = (
+                screenshot.path.clone(),
+                screenshot.outcome.clone(),
+                context.clone(),
+            );
             context.request_screenshot(move |image| {
                 outcome.set(write_png(&path, &image));
                 waker.request_repaint();
@@ -468,17 +558,27 @@ impl eframe::App for Desktop {
         let context = ui.ctx().clone();
         let mut commands = std::mem::take(&mut self.given);
         // A file dropped on the window is opened.
-        let dropped = context.input(|input| input.raw.dropped_files.first().map(|file| file.path().to_owned()));
+        let dropped = context.input(|input| {
+            input
+                .raw
+                .dropped_files
+                .first()
+                .map(|file| file.path().to_owned())
+        });
         commands.extend(dropped.map(Command::Open));
         commands.extend(command::pressed(&context, &self.state));
 
         let bar = |ui: &egui::Ui, y| {
-            egui::Frame::new().fill(ui.visuals().panel_fill).inner_margin(egui::Margin::symmetric(10, y))
+            egui::Frame::new()
+                .fill(ui.visuals().panel_fill)
+                .inner_margin(egui::Margin::symmetric(10, y))
         };
         egui::Panel::top("top bar")
             .frame(bar(ui, 6))
             .show_separator_line(false)
-            .show(ui, |ui| bars::top(ui, &self.state, &self.dock, &mut commands));
+            .show(ui, |ui| {
+                bars::top(ui, &self.state, &self.dock, &mut commands)
+            });
         egui::Panel::bottom("status line")
             .frame(bar(ui, 3))
             .exact_size(28.0)
@@ -490,12 +590,17 @@ impl eframe::App for Desktop {
                 .show_separator_line(false)
                 .show(ui, |ui| overlays::banner(ui, &self.state, &mut commands));
         }
-        let ground = egui::Frame::new().fill(ui.visuals().panel_fill).inner_margin(egui::Margin::symmetric(6, 0));
-        egui::CentralPanel::default().frame(ground).show(ui, |ui| match self.state.draft {
-            Some(_) => self.dock.ui(ui, &mut self.state, &mut commands),
-            None => start::ui(ui, &mut commands),
-        });
-        self.palette.ui(&context, &self.state, &self.dock, &mut commands);
+        let ground = egui::Frame::new()
+            .fill(ui.visuals().panel_fill)
+            .inner_margin(egui::Margin::symmetric(6, 0));
+        egui::CentralPanel::default()
+            .frame(ground)
+            .show(ui, |ui| match self.state.draft {
+                Some(_) => self.dock.ui(ui, &mut self.state, &mut commands),
+                None => start::ui(ui, &mut commands),
+            });
+        self.palette
+            .ui(&context, &self.state, &self.dock, &mut commands);
         overlays::help(&context, &mut self.help_is_open);
 
         for command in commands {
@@ -507,8 +612,11 @@ impl eframe::App for Desktop {
 
     fn save(&mut self, storage: &mut dyn eframe::Storage) {
         if self.screenshot.is_none() {
-            let stored =
-                Stored { version: LAYOUT_VERSION, dark: self.is_dark, layout: self.dock.layout().clone() };
+            let stored = Stored {
+                version: LAYOUT_VERSION,
+                dark: self.is_dark,
+                layout: self.dock.layout().clone(),
+            };
             eframe::set_value(storage, STORED, &stored);
         }
     }
@@ -526,16 +634,33 @@ impl eframe::App for Desktop {
 }
 
 fn with_extension(path: PathBuf, extension: &str) -> PathBuf {
-    if path.extension().is_some() { path } else { path.with_extension(extension) }
+    if path.extension().is_some() {
+        path
+    } else {
+        path.with_extension(extension)
+    }
 }
 
 /// Writes the picture of the window.
 fn write_png(path: &std::path::Path, picture: &egui::ColorImage) -> Result<(), Error> {
     let failed = |error: image::ImageError| Error::write(path, std::io::Error::other(error));
-    let [width, height] = picture.size.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
-    let bytes: Vec<u8> = picture.pixels.iter().flat_map(|pixel| [pixel.r(), pixel.g(), pixel.b()]).collect();
+    let [width, height] = picture
+        .size
+        .map(|size| u32::try_from(size).unwrap_or(u32::MAX));
+    let bytes: Vec<u8> = picture
+        .pixels
+        .iter()
+        .flat_map(|pixel| [pixel.r(), pixel.g(), pixel.b()])
+        .collect();
     let mut file = std::io::Cursor::new(Vec::new());
-    image::write_buffer_with_format(&mut file, &bytes, width, height, image::ExtendedColorType::Rgb8, image::ImageFormat::Png)
-        .map_err(failed)?;
+    image::write_buffer_with_format(
+        &mut file,
+        &bytes,
+        width,
+        height,
+        image::ExtendedColorType::Rgb8,
+        image::ImageFormat::Png,
+    )
+    .map_err(failed)?;
     nullcline_data::write_atomically(path, file.get_ref())
 }

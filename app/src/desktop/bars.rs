@@ -35,7 +35,11 @@ pub fn top(ui: &mut Ui, state: &State, dock: &Dock, commands: &mut Vec<Command>)
         run_buttons(ui, state, commands);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let experiment = draft.experiment();
-            let kinds = format!("{} on {}", experiment.model.text("kind"), experiment.task.text("kind"));
+            let kinds = format!(
+                "{} on {}",
+                experiment.model.text("kind"),
+                experiment.task.text("kind")
+            );
             ui.label(RichText::new(kinds).weak());
             ui.label(look::strong(experiment.name()));
             network_choice(ui, state, commands);
@@ -52,7 +56,11 @@ fn file_menu(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     ui.add_enabled_ui(state.work.is_none(), |ui| {
         ui.menu_button("Examples", |ui| {
             for example in EXAMPLES {
-                if ui.button(example.title).on_hover_text(example.summary).clicked() {
+                if ui
+                    .button(example.title)
+                    .on_hover_text(example.summary)
+                    .clicked()
+                {
                     commands.push(Command::OpenExample(example.name));
                     ui.close();
                 }
@@ -60,7 +68,11 @@ fn file_menu(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
         });
     });
     ui.separator();
-    for command in [Command::ChooseRun, Command::ChooseExperiment, Command::SaveExperiment] {
+    for command in [
+        Command::ChooseRun,
+        Command::ChooseExperiment,
+        Command::SaveExperiment,
+    ] {
         entry(ui, state, command, commands);
     }
     ui.separator();
@@ -88,14 +100,20 @@ fn view_menu(ui: &mut Ui, state: &State, dock: &Dock, commands: &mut Vec<Command
         }
     }
     ui.separator();
-    for command in [Command::ResetLayout, Command::ToggleDark, Command::ToggleFullScreen] {
+    for command in [
+        Command::ResetLayout,
+        Command::ToggleDark,
+        Command::ToggleFullScreen,
+    ] {
         entry(ui, state, command, commands);
     }
 }
 
 /// An entry of a menu, with its shortcut; grey with the reason where it cannot be done.
 fn entry(ui: &mut Ui, state: &State, command: Command, commands: &mut Vec<Command>) {
-    let Some(action) = command::action(&command) else { return };
+    let Some(action) = command::action(&command) else {
+        return;
+    };
     let mut button = Button::new(action.title);
     if let Some(shortcut) = action.shortcut {
         button = button.shortcut_text(command::shortcut_text(ui.ctx(), &shortcut));
@@ -114,7 +132,11 @@ fn entry(ui: &mut Ui, state: &State, command: Command, commands: &mut Vec<Comman
 fn run_buttons(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     ui.spacing_mut().item_spacing.x = 6.0;
     let is_paused = state.work.as_ref().is_some_and(|work| work.is_paused());
-    let pause = if is_paused { ("Continue", Sign::Triangle) } else { ("Pause", Sign::Bars) };
+    let pause = if is_paused {
+        ("Continue", Sign::Triangle)
+    } else {
+        ("Pause", Sign::Bars)
+    };
     for (name, sign, command) in [
         ("Run", Sign::Triangle, Command::Run),
         (pause.0, pause.1, Command::TogglePause),
@@ -139,7 +161,11 @@ impl Sign {
         const HALF: f32 = 4.5;
         let corner = |x: f32, y: f32| center + egui::vec2(x * HALF, y * HALF);
         let bar = |left: f32, right: f32| {
-            painter.rect_filled(egui::Rect::from_min_max(corner(left, -1.0), corner(right, 1.0)), 1.0, color);
+            painter.rect_filled(
+                egui::Rect::from_min_max(corner(left, -1.0), corner(right, 1.0)),
+                1.0,
+                color,
+            );
         };
         match self {
             Sign::Triangle => {
@@ -168,10 +194,16 @@ fn run_button(
     command: Command,
     commands: &mut Vec<Command>,
 ) {
-    let Some(action) = command::action(&command) else { return };
+    let Some(action) = command::action(&command) else {
+        return;
+    };
     let available = (action.available)(state);
     let tip = match action.shortcut {
-        Some(shortcut) => format!("{} ({})", action.doc, command::shortcut_text(ui.ctx(), &shortcut)),
+        Some(shortcut) => format!(
+            "{} ({})",
+            action.doc,
+            command::shortcut_text(ui.ctx(), &shortcut)
+        ),
         None => action.doc.to_owned(),
     };
     let is_filled = command == Command::Run && available.is_ok();
@@ -189,7 +221,11 @@ fn run_button(
     if let Err(reason) = available {
         response = response.on_disabled_hover_text(reason);
     }
-    sign.paint(ui.painter(), response.rect.left_center() + egui::vec2(16.0, 0.0), ink);
+    sign.paint(
+        ui.painter(),
+        response.rect.left_center() + egui::vec2(16.0, 0.0),
+        ink,
+    );
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, available.is_ok(), name));
     if response.clicked() {
         commands.push(command);
@@ -198,14 +234,21 @@ fn run_button(
 
 /// Which network of an ensemble is shown.
 fn network_choice(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
-    let Some(snapshot) = state.snapshot.as_ref().filter(|_| !state.is_live) else { return };
+    let Some(snapshot) = state.snapshot.as_ref().filter(|_| !state.is_live) else {
+        return;
+    };
     let networks = snapshot.results.experiment.networks() as u64;
     if networks < 2 {
         return;
     }
     let mut network = snapshot.network;
-    let field = egui::DragValue::new(&mut network).range(0..=networks - 1).prefix("network ");
-    let response = ui.add(field).on_hover_text(format!("The network that is shown, from 0 to {}", networks - 1));
+    let field = egui::DragValue::new(&mut network)
+        .range(0..=networks - 1)
+        .prefix("network ");
+    let response = ui.add(field).on_hover_text(format!(
+        "The network that is shown, from 0 to {}",
+        networks - 1
+    ));
     if response.changed() {
         commands.push(Command::ShowNetwork(network));
     }
@@ -225,7 +268,9 @@ pub fn bottom(ui: &mut Ui, state: &State) {
                     Phase::Preparing => "Preparing".to_owned(),
                     Phase::Training if work.is_paused() => "Paused".to_owned(),
                     Phase::Training => "Training".to_owned(),
-                    Phase::Analyzing(name) => format!("Analysing: {}", title_of(name).to_lowercase()),
+                    Phase::Analyzing(name) => {
+                        format!("Analysing: {}", title_of(name).to_lowercase())
+                    }
                     Phase::Drawing => "Drawing figures".to_owned(),
                 };
                 ui.label(look::strong(text));
@@ -244,7 +289,8 @@ pub fn bottom(ui: &mut Ui, state: &State) {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if let Some(folder) = &state.folder {
                 let text = RichText::new(folder.display().to_string()).weak();
-                ui.add(egui::Label::new(text).truncate()).on_hover_text("The run folder");
+                ui.add(egui::Label::new(text).truncate())
+                    .on_hover_text("The run folder");
             }
         });
     });
@@ -258,11 +304,17 @@ fn dot(ui: &mut Ui, color: Color32) {
 fn numbers(ui: &mut Ui, progress: &Progress, is_moving: bool) {
     if progress.updates > 0 && is_moving {
         let done = progress.update as f32 / progress.updates as f32;
-        let bar = egui::ProgressBar::new(done).desired_width(160.0).desired_height(8.0);
+        let bar = egui::ProgressBar::new(done)
+            .desired_width(160.0)
+            .desired_height(8.0);
         ui.add(bar.fill(look::accent(ui.visuals())));
     }
     let mut parts = vec![match is_moving {
-        true => format!("update {} of {}", grouped(progress.update), grouped(progress.updates)),
+        true => format!(
+            "update {} of {}",
+            grouped(progress.update),
+            grouped(progress.updates)
+        ),
         false => format!("update {}", grouped(progress.update)),
     }];
     if progress.loss.is_finite() {
@@ -298,7 +350,12 @@ fn duration(seconds: f64) -> String {
     match whole {
         0..60 => format!("{whole} s"),
         60..3600 => format!("{}:{:02} min", whole / 60, whole % 60),
-        _ => format!("{}:{:02}:{:02} h", whole / 3600, whole / 60 % 60, whole % 60),
+        _ => format!(
+            "{}:{:02}:{:02} h",
+            whole / 3600,
+            whole / 60 % 60,
+            whole % 60
+        ),
     }
 }
 

@@ -103,21 +103,37 @@ fn always(_: &State) -> Result<(), &'static str> {
 }
 
 fn idle(state: &State) -> Result<(), &'static str> {
-    if state.work.is_some() { Err("Stop what is at work first.") } else { Ok(()) }
+    if state.work.is_some() {
+        Err("Stop what is at work first.")
+    } else {
+        Ok(())
+    }
 }
 
 fn has_experiment(state: &State) -> Result<(), &'static str> {
-    if state.draft.is_some() { Ok(()) } else { Err("Open an experiment first.") }
+    if state.draft.is_some() {
+        Ok(())
+    } else {
+        Err("Open an experiment first.")
+    }
 }
 
 fn can_run(state: &State) -> Result<(), &'static str> {
     idle(state)?;
     let draft = state.draft.as_ref().ok_or("Open an experiment first.")?;
-    if draft.is_sound() { Ok(()) } else { Err("Mend what is marked red in the experiment first.") }
+    if draft.is_sound() {
+        Ok(())
+    } else {
+        Err("Mend what is marked red in the experiment first.")
+    }
 }
 
 fn is_running(state: &State) -> Result<(), &'static str> {
-    if state.work.is_some() { Ok(()) } else { Err("Nothing is at work.") }
+    if state.work.is_some() {
+        Ok(())
+    } else {
+        Err("Nothing is at work.")
+    }
 }
 
 fn is_training(state: &State) -> Result<(), &'static str> {
@@ -134,10 +150,15 @@ fn can_play(state: &State) -> Result<(), &'static str> {
 
 fn can_analyze(state: &State) -> Result<(), &'static str> {
     idle(state)?;
-    if state.folder.is_some() { Ok(()) } else { Err("Run the experiment or open a run folder first.") }
+    if state.folder.is_some() {
+        Ok(())
+    } else {
+        Err("Run the experiment or open a run folder first.")
+    }
 }
 
 fn can_undo(state: &State) -> Result<(), &'static str> {
+    idle(state)?;
     match &state.draft {
         Some(draft) if draft.can_undo() => Ok(()),
         _ => Err("No edit to undo."),
@@ -145,6 +166,7 @@ fn can_undo(state: &State) -> Result<(), &'static str> {
 }
 
 fn can_redo(state: &State) -> Result<(), &'static str> {
+    idle(state)?;
     match &state.draft {
         Some(draft) if draft.can_redo() => Ok(()),
         _ => Err("No edit to redo."),
@@ -289,7 +311,9 @@ pub fn action(command: &Command) -> Option<&'static Action> {
 /// A shortcut as people write it: `Ctrl+.` and `?` rather than `Ctrl+Period` and `Questionmark`.
 pub fn shortcut_text(context: &egui::Context, shortcut: &KeyboardShortcut) -> String {
     let key = shortcut.logical_key;
-    context.format_shortcut(shortcut).replace(key.name(), key.symbol_or_name())
+    context
+        .format_shortcut(shortcut)
+        .replace(key.name(), key.symbol_or_name())
 }
 
 /// Takes the shortcuts that were pressed out of the input, as commands that can be done now.
@@ -297,28 +321,31 @@ pub fn shortcut_text(context: &egui::Context, shortcut: &KeyboardShortcut) -> St
 /// While a text is being edited only keys with Ctrl count, and undo and redo belong to the text.
 pub fn pressed(context: &egui::Context, state: &State) -> Vec<Command> {
     let editing = context.egui_wants_keyboard_input();
-    taken(context, |action| {
+    let counts = |action: &Action| {
         let belongs_to_text = match action.command {
             Command::Undo | Command::Redo => true,
             Command::ToggleFullScreen => false,
-            _ => !action.shortcut.is_some_and(|shortcut| shortcut.modifiers.command),
+            _ => !action
+                .shortcut
+                .is_some_and(|shortcut| shortcut.modifiers.command),
         };
         !(editing && belongs_to_text) && (action.available)(state).is_ok()
-    })
+    };
+    context.input_mut(|input| taken(input, counts))
 }
 
-fn taken(context: &egui::Context, counts: impl Fn(&Action) -> bool) -> Vec<Command> {
+fn taken(input: &mut egui::InputState, counts: impl Fn(&Action) -> bool) -> Vec<Command> {
     // A shortcut with fewer modifiers also matches when more are held: the most specific comes first.
-    let mut actions: Vec<(&Action, KeyboardShortcut)> =
-        ACTIONS.iter().filter_map(|action| Some((action, action.shortcut?))).collect();
+    let mut actions: Vec<(&Action, KeyboardShortcut)> = ACTIONS
+        .iter()
+        .filter_map(|action| Some((action, action.shortcut?)))
+        .collect();
     actions.sort_by_key(|(_, shortcut)| {
         std::cmp::Reverse(u8::from(shortcut.modifiers.shift) + u8::from(shortcut.modifiers.command))
     });
     actions
         .into_iter()
-        .filter(|(action, shortcut)| {
-            counts(action) && context.input_mut(|input| input.consume_shortcut(shortcut))
-        })
+        .filter(|(action, shortcut)| counts(action) && input.consume_shortcut(shortcut))
         .map(|(action, _)| action.command.clone())
         .collect()
 }
@@ -343,18 +370,18 @@ mod tests {
     #[test]
     fn each_shortcut_gives_its_own_command_and_no_other() {
         for action in ACTIONS {
-            let Some(shortcut) = action.shortcut else { continue };
-            let context = egui::Context::default();
-            let event = egui::Event::Key {
+            let Some(shortcut) = action.shortcut else {
+                continue;
+            };
+            let mut input = egui::InputState::default();
+            input.events.push(egui::Event::Key {
                 key: shortcut.logical_key,
                 physical_key: None,
                 pressed: true,
                 repeat: false,
                 modifiers: shortcut.modifiers,
-            };
-            let input = egui::RawInput { events: vec![event], ..egui::RawInput::default() };
-            let mut commands = Vec::new();
-            let _ = context.run_ui(input, |ui| commands.extend(taken(ui.ctx(), |_| true)));
+            });
+            let commands = taken(&mut input, |_| true);
             assert_eq!(commands, vec![action.command.clone()], "{}", action.title);
         }
     }
@@ -362,8 +389,17 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_not_done() {
         let state = State::default();
-        for command in [Command::Run, Command::Stop, Command::Undo, Command::SaveExperiment, Command::Analyze] {
-            assert!((action(&command).unwrap().available)(&state).is_err(), "{command:?}");
+        for command in [
+            Command::Run,
+            Command::Stop,
+            Command::Undo,
+            Command::SaveExperiment,
+            Command::Analyze,
+        ] {
+            assert!(
+                (action(&command).unwrap().available)(&state).is_err(),
+                "{command:?}"
+            );
         }
         assert!((action(&Command::ChooseRun).unwrap().available)(&state).is_ok());
     }

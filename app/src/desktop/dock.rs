@@ -5,7 +5,10 @@ use super::look;
 use super::panels::{self, Panel, PanelContext};
 use super::state::State;
 use egui::{Color32, Stroke, Ui, Visuals, WidgetText};
-use egui_tiles::{Container, Linear, LinearDir, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse};
+use egui_tiles::{
+    Container, Linear, LinearDir, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree,
+    UiResponse,
+};
 
 /// The panels by name, and the tree of tiles that holds their names.
 pub struct Dock {
@@ -70,37 +73,65 @@ impl Dock {
         }
         let pane = self.tree.tiles.insert_pane(name.to_owned());
         // Beside the first panel in the middle, or alone.
-        let beside = ["state_space", "training_curve", "trial", "spectrum", "fixed_points"]
-            .iter()
-            .filter_map(|other| self.find(other))
-            .find_map(|tile| self.tree.tiles.parent_of(tile));
+        let beside = [
+            "state_space",
+            "training_curve",
+            "trial",
+            "spectrum",
+            "fixed_points",
+        ]
+        .iter()
+        .filter_map(|other| self.find(other))
+        .find_map(|tile| self.tree.tiles.parent_of(tile));
         match (beside.or(self.tree.root()), self.tree.root()) {
-            (Some(container), _) if matches!(self.tree.tiles.get(container), Some(Tile::Container(_))) => {
-                self.tree.move_tile_to_container(pane, container, usize::MAX, false);
+            (Some(container), _)
+                if matches!(self.tree.tiles.get(container), Some(Tile::Container(_))) =>
+            {
+                self.tree
+                    .move_tile_to_container(pane, container, usize::MAX, false);
             }
             (_, Some(root)) => {
                 let both = self.tree.tiles.insert_horizontal_tile(vec![root, pane]);
-                self.tree = Tree::new(egui::Id::unique(TREE), both, std::mem::take(&mut self.tree.tiles));
+                self.tree = Tree::new(
+                    egui::Id::unique(TREE),
+                    both,
+                    std::mem::take(&mut self.tree.tiles),
+                );
             }
             (_, None) => {
                 let tabs = self.tree.tiles.insert_tab_tile(vec![pane]);
-                self.tree = Tree::new(egui::Id::unique(TREE), tabs, std::mem::take(&mut self.tree.tiles));
+                self.tree = Tree::new(
+                    egui::Id::unique(TREE),
+                    tabs,
+                    std::mem::take(&mut self.tree.tiles),
+                );
             }
         }
     }
 
     fn find(&self, name: &str) -> Option<TileId> {
-        self.tree.tiles.iter().find(|(_, tile)| matches!(tile, Tile::Pane(pane) if pane == name)).map(|(id, _)| *id)
+        self.tree
+            .tiles
+            .iter()
+            .find(|(_, tile)| matches!(tile, Tile::Pane(pane) if pane == name))
+            .map(|(id, _)| *id)
     }
 
     /// Names and titles of all panels.
     pub fn titles(&self) -> Vec<(&'static str, String)> {
-        self.panels.iter().map(|panel| (panel.name(), panel.title())).collect()
+        self.panels
+            .iter()
+            .map(|panel| (panel.name(), panel.title()))
+            .collect()
     }
 
     /// Draws all panels.
     pub fn ui(&mut self, ui: &mut Ui, state: &mut State, commands: &mut Vec<Command>) {
-        let mut behavior = Behavior { panels: &mut self.panels, state, commands };
+        let mut behavior = Behavior {
+            panels: &mut self.panels,
+            state,
+            commands,
+        };
         self.tree.ui(&mut behavior, ui);
     }
 }
@@ -112,7 +143,10 @@ const TREE: &str = "nullcline dock";
 pub fn default_layout() -> Tree<String> {
     let mut tiles = Tiles::default();
     let mut tabs = |names: &[&str]| {
-        let panes: Vec<TileId> = names.iter().map(|name| tiles.insert_pane((*name).to_owned())).collect();
+        let panes: Vec<TileId> = names
+            .iter()
+            .map(|name| tiles.insert_pane((*name).to_owned()))
+            .collect();
         tiles.insert_tab_tile(panes)
     };
     let form = tabs(&["experiment"]);
@@ -131,7 +165,10 @@ pub fn default_layout() -> Tree<String> {
     let below = linear(LinearDir::Horizontal, &[(training, 1.0), (trial, 1.25)]);
     let middle = linear(LinearDir::Vertical, &[(space, 1.6), (below, 1.0)]);
     let right = linear(LinearDir::Vertical, &[(spectrum, 1.0), (table, 1.0)]);
-    let root = linear(LinearDir::Horizontal, &[(form, 300.0), (middle, 704.0), (right, 436.0)]);
+    let root = linear(
+        LinearDir::Horizontal,
+        &[(form, 300.0), (middle, 704.0), (right, 436.0)],
+    );
     Tree::new(egui::Id::unique(TREE), root, tiles)
 }
 
@@ -143,9 +180,13 @@ struct Behavior<'a> {
 
 impl egui_tiles::Behavior<String> for Behavior<'_> {
     fn pane_ui(&mut self, ui: &mut Ui, _: TileId, name: &mut String) -> UiResponse {
-        ui.painter().rect_filled(ui.max_rect(), 0.0, look::sheet(ui.visuals()));
+        ui.painter()
+            .rect_filled(ui.max_rect(), 0.0, look::sheet(ui.visuals()));
         if let Some(panel) = self.panels.iter_mut().find(|panel| panel.name() == name) {
-            let mut context = PanelContext { state: self.state, commands: self.commands };
+            let mut context = PanelContext {
+                state: self.state,
+                commands: self.commands,
+            };
             panel.panel_ui(ui, &mut context);
         }
         UiResponse::None
@@ -161,14 +202,19 @@ impl egui_tiles::Behavior<String> for Behavior<'_> {
     fn is_tab_closable(&self, tiles: &Tiles<String>, id: TileId) -> bool {
         // The cross is shown where there is a choice of tabs; the menu closes the others.
         matches!(tiles.get(id), Some(Tile::Pane(_)))
-            && tiles.parent_of(id).is_some_and(|parent| match tiles.get(parent) {
-                Some(Tile::Container(container)) => container.num_children() > 1,
-                _ => false,
-            })
+            && tiles
+                .parent_of(id)
+                .is_some_and(|parent| match tiles.get(parent) {
+                    Some(Tile::Container(container)) => container.num_children() > 1,
+                    _ => false,
+                })
     }
 
     fn simplification_options(&self) -> SimplificationOptions {
-        SimplificationOptions { all_panes_must_have_tabs: true, ..SimplificationOptions::default() }
+        SimplificationOptions {
+            all_panes_must_have_tabs: true,
+            ..SimplificationOptions::default()
+        }
     }
 
     fn gap_width(&self, _: &egui::Style) -> f32 {
@@ -191,11 +237,27 @@ impl egui_tiles::Behavior<String> for Behavior<'_> {
         visuals.panel_fill
     }
 
-    fn tab_bg_color(&self, visuals: &Visuals, _: &Tiles<String>, _: TileId, state: &TabState) -> Color32 {
-        if state.active { look::sheet(visuals) } else { visuals.panel_fill }
+    fn tab_bg_color(
+        &self,
+        visuals: &Visuals,
+        _: &Tiles<String>,
+        _: TileId,
+        state: &TabState,
+    ) -> Color32 {
+        if state.active {
+            look::sheet(visuals)
+        } else {
+            visuals.panel_fill
+        }
     }
 
-    fn tab_outline_stroke(&self, _: &Visuals, _: &Tiles<String>, _: TileId, _: &TabState) -> Stroke {
+    fn tab_outline_stroke(
+        &self,
+        _: &Visuals,
+        _: &Tiles<String>,
+        _: TileId,
+        _: &TabState,
+    ) -> Stroke {
         Stroke::NONE
     }
 
@@ -203,13 +265,25 @@ impl egui_tiles::Behavior<String> for Behavior<'_> {
         Stroke::NONE
     }
 
-    fn tab_text_color(&self, visuals: &Visuals, _: &Tiles<String>, _: TileId, state: &TabState) -> Color32 {
-        if state.active { visuals.text_color() } else { visuals.weak_text_color() }
+    fn tab_text_color(
+        &self,
+        visuals: &Visuals,
+        _: &Tiles<String>,
+        _: TileId,
+        state: &TabState,
+    ) -> Color32 {
+        if state.active {
+            visuals.text_color()
+        } else {
+            visuals.weak_text_color()
+        }
     }
 
     fn resize_stroke(&self, style: &egui::Style, state: egui_tiles::ResizeState) -> Stroke {
         match state {
-            egui_tiles::ResizeState::Idle => Stroke::new(self.gap_width(style), style.visuals.panel_fill),
+            egui_tiles::ResizeState::Idle => {
+                Stroke::new(self.gap_width(style), style.visuals.panel_fill)
+            }
             egui_tiles::ResizeState::Hovering | egui_tiles::ResizeState::Dragging => {
                 Stroke::new(2.0, look::accent(&style.visuals))
             }
@@ -242,9 +316,20 @@ mod tests {
     }
 
     #[test]
+    fn a_layout_survives_being_stored() {
+        let mut dock = Dock::new(default_layout());
+        dock.toggle("log");
+        let stored = serde_json::to_string(dock.layout()).unwrap();
+        let dock = Dock::new(serde_json::from_str(&stored).unwrap());
+        assert!(!dock.is_open("log"));
+        assert!(dock.is_open("state_space"));
+    }
+
+    #[test]
     fn a_layout_with_unknown_panels_loses_only_those() {
         let mut tiles = Tiles::default();
-        let panes = ["experiment", "a_panel_of_another_version"].map(|name| tiles.insert_pane(name.to_owned()));
+        let panes = ["experiment", "a_panel_of_another_version"]
+            .map(|name| tiles.insert_pane(name.to_owned()));
         let root = tiles.insert_tab_tile(panes.to_vec());
         let dock = Dock::new(Tree::new(egui::Id::unique(TREE), root, tiles));
         assert!(dock.is_open("experiment"));

@@ -24,8 +24,18 @@ pub enum Section {
 impl Section {
     /// Every table of an experiment, in the order of the file.
     pub fn all(experiment: &Experiment) -> Vec<Section> {
-        let mut all = vec![Section::Top, Section::Task, Section::Model, Section::Training];
-        all.extend(experiment.analyses.iter().map(|(name, _)| Section::Analysis(name)));
+        let mut all = vec![
+            Section::Top,
+            Section::Task,
+            Section::Model,
+            Section::Training,
+        ];
+        all.extend(
+            experiment
+                .analyses
+                .iter()
+                .map(|(name, _)| Section::Analysis(name)),
+        );
         all.push(Section::Figures);
         all
     }
@@ -127,7 +137,8 @@ impl Draft {
     /// Undoes the last edit.
     pub fn undo(&mut self) {
         if let Some(before) = self.past.pop() {
-            self.future.push(std::mem::replace(&mut self.experiment, before));
+            self.future
+                .push(std::mem::replace(&mut self.experiment, before));
             self.unfinished.clear();
             self.check();
         }
@@ -136,7 +147,8 @@ impl Draft {
     /// Redoes the edit that was undone last.
     pub fn redo(&mut self) {
         if let Some(after) = self.future.pop() {
-            self.past.push(std::mem::replace(&mut self.experiment, after));
+            self.past
+                .push(std::mem::replace(&mut self.experiment, after));
             self.unfinished.clear();
             self.check();
         }
@@ -147,7 +159,12 @@ impl Draft {
     ///
     /// # Errors
     /// If the key does not allow the value; nothing is then changed.
-    pub fn edit(&mut self, section: Section, key: &'static str, value: Option<Value>) -> nullcline_data::Result<()> {
+    pub fn edit(
+        &mut self,
+        section: Section,
+        key: &'static str,
+        value: Option<Value>,
+    ) -> nullcline_data::Result<()> {
         self.unfinished.remove(&(section, key));
         let mut after = self.experiment.clone();
         match (section, key, value) {
@@ -158,7 +175,9 @@ impl Draft {
                 after = self.with_kinds(self.experiment.task.text("kind"), &model)?;
             }
             (section, key, value) => {
-                let Some(settings) = section.of_mut(&mut after) else { return Ok(()) };
+                let Some(settings) = section.of_mut(&mut after) else {
+                    return Ok(());
+                };
                 match value {
                     Some(value) => settings.set(key, value)?,
                     None if settings.keys().any(|known| known.name == key) => settings.reset(key),
@@ -167,7 +186,8 @@ impl Draft {
             }
         }
         if after != self.experiment {
-            self.past.push(std::mem::replace(&mut self.experiment, after));
+            self.past
+                .push(std::mem::replace(&mut self.experiment, after));
             self.future.clear();
             if self.past.len() > REMEMBERED {
                 self.past.remove(0);
@@ -180,16 +200,24 @@ impl Draft {
     /// The experiment with another task or cell.
     fn with_kinds(&self, task: &str, model: &str) -> nullcline_data::Result<Experiment> {
         let unknown = || {
-            nullcline_data::Error::argument("kind", format!("\"{task}\" and \"{model}\""), "a task and a cell")
+            nullcline_data::Error::argument(
+                "kind",
+                format!("\"{task}\" and \"{model}\""),
+                "a task and a cell",
+            )
         };
         let mut after = Experiment::defaults(task, model).ok_or_else(unknown)?;
         for section in Section::all(&self.experiment) {
-            let (Some(old), Some(new)) = (section.of(&self.experiment), section.of_mut(&mut after)) else {
+            let (Some(old), Some(new)) = (section.of(&self.experiment), section.of_mut(&mut after))
+            else {
                 continue;
             };
-            let is_kind = |key: &Key| key.name == "kind" && matches!(section, Section::Task | Section::Model);
+            let is_kind =
+                |key: &Key| key.name == "kind" && matches!(section, Section::Task | Section::Model);
             for (key, value) in old.iter().filter(|(key, _)| !is_kind(key)) {
-                if let Some(value) = value.filter(|value| key.default.value().as_ref() != Some(*value)) {
+                if let Some(value) =
+                    value.filter(|value| key.default.value().as_ref() != Some(*value))
+                {
                     // Keys that the new kind lacks, or values that it does not allow, are left behind.
                     let _ = new.set(key.name, value.clone());
                 }
@@ -249,7 +277,11 @@ fn write(value: &Value) -> String {
         Value::Number(number) => {
             let text = value.to_toml();
             // 64.0 is shown as 64: in a field of numbers both mean the same.
-            if number.fract() == 0.0 { text.trim_end_matches(".0").to_owned() } else { text }
+            if number.fract() == 0.0 {
+                text.trim_end_matches(".0").to_owned()
+            } else {
+                text
+            }
         }
         Value::Integers(_) | Value::Numbers(_) => {
             value.to_toml().trim_matches(['[', ']']).to_owned()
@@ -262,7 +294,11 @@ fn write(value: &Value) -> String {
 fn read(key: &'static Key, text: &str) -> Result<Option<Value>, String> {
     let text = text.trim();
     let refuse = || format!("allowed: {}", key.kind.allowed());
-    let items = || text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let items = || {
+        text.split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+    };
     let may_be_unset = key.default.value().is_none();
     if text.is_empty() && may_be_unset {
         return Ok(None);
@@ -272,12 +308,18 @@ fn read(key: &'static Key, text: &str) -> Result<Option<Value>, String> {
         Kind::Number { .. } => Value::Number(text.parse().map_err(|_| refuse())?),
         Kind::Flag => Value::Flag(text.parse().map_err(|_| refuse())?),
         Kind::Text | Kind::Path | Kind::Choice(_) => Value::Text(text.to_owned()),
-        Kind::Integers { .. } => {
-            Value::Integers(items().map(str::parse).collect::<Result<_, _>>().map_err(|_| refuse())?)
-        }
-        Kind::Numbers { .. } => {
-            Value::Numbers(items().map(str::parse).collect::<Result<_, _>>().map_err(|_| refuse())?)
-        }
+        Kind::Integers { .. } => Value::Integers(
+            items()
+                .map(str::parse)
+                .collect::<Result<_, _>>()
+                .map_err(|_| refuse())?,
+        ),
+        Kind::Numbers { .. } => Value::Numbers(
+            items()
+                .map(str::parse)
+                .collect::<Result<_, _>>()
+                .map_err(|_| refuse())?,
+        ),
         Kind::Texts => Value::Texts(items().map(str::to_owned).collect()),
     };
     let mut checked = Settings::from_defaults("", &[std::slice::from_ref(key)]);
@@ -294,15 +336,24 @@ mod tests {
     }
 
     fn key(draft: &Draft, section: Section, name: &str) -> &'static Key {
-        section.of(draft.experiment()).unwrap().keys().find(|key| key.name == name).unwrap()
+        section
+            .of(draft.experiment())
+            .unwrap()
+            .keys()
+            .find(|key| key.name == name)
+            .unwrap()
     }
 
     #[test]
     fn edits_are_undone_and_redone_in_order() {
         let mut draft = draft();
         let original = draft.experiment().clone();
-        draft.edit(Section::Training, "updates", Some(Value::Integer(10))).unwrap();
-        draft.edit(Section::Top, "seed", Some(Value::Integer(7))).unwrap();
+        draft
+            .edit(Section::Training, "updates", Some(Value::Integer(10)))
+            .unwrap();
+        draft
+            .edit(Section::Top, "seed", Some(Value::Integer(7)))
+            .unwrap();
         let edited = draft.experiment().clone();
         assert_eq!((edited.training.integer("updates"), edited.seed()), (10, 7));
         draft.undo();
@@ -315,11 +366,15 @@ mod tests {
         assert_eq!(*draft.experiment(), edited);
         assert!(!draft.can_redo());
         // A value that is already there is no edit.
-        draft.edit(Section::Top, "seed", Some(Value::Integer(7))).unwrap();
+        draft
+            .edit(Section::Top, "seed", Some(Value::Integer(7)))
+            .unwrap();
         draft.undo();
         assert_eq!(draft.experiment().seed(), original.seed());
         // An edit after undo ends what could be redone.
-        draft.edit(Section::Top, "seed", Some(Value::Integer(8))).unwrap();
+        draft
+            .edit(Section::Top, "seed", Some(Value::Integer(8)))
+            .unwrap();
         assert!(!draft.can_redo());
     }
 
@@ -327,18 +382,31 @@ mod tests {
     fn values_that_are_not_allowed_change_nothing_and_say_so() {
         let mut draft = draft();
         let before = draft.experiment().clone();
-        assert!(draft.edit(Section::Training, "updates", Some(Value::Integer(-1))).is_err());
+        assert!(
+            draft
+                .edit(Section::Training, "updates", Some(Value::Integer(-1)))
+                .is_err()
+        );
         assert_eq!(*draft.experiment(), before);
         let updates = key(&draft, Section::Training, "updates");
         for text in ["-1", "1.5", "many", ""] {
             draft.type_text(Section::Training, updates, text.into());
-            assert!(draft.fault(Section::Training, updates).unwrap().contains("an integer"), "{text}");
+            assert!(
+                draft
+                    .fault(Section::Training, updates)
+                    .unwrap()
+                    .contains("an integer"),
+                "{text}"
+            );
             assert!(!draft.is_sound());
             assert_eq!(draft.finished(Section::Training, updates), None);
         }
         draft.type_text(Section::Training, updates, "12".into());
         assert!(draft.is_sound());
-        assert_eq!(draft.finished(Section::Training, updates), Some(Some(Value::Integer(12))));
+        assert_eq!(
+            draft.finished(Section::Training, updates),
+            Some(Some(Value::Integer(12)))
+        );
         draft.forget(Section::Training, updates);
         assert!(draft.is_sound());
     }
@@ -347,26 +415,48 @@ mod tests {
     fn what_only_a_whole_file_shows_to_be_wrong_is_shown() {
         let mut draft = draft();
         assert!(draft.is_sound(), "{:?}", draft.problem());
-        draft.edit(Section::Top, "name", Some(Value::Text("a/b".into()))).unwrap();
-        assert!(draft.problem().unwrap().contains("it names a folder"), "{:?}", draft.problem());
+        draft
+            .edit(Section::Top, "name", Some(Value::Text("a/b".into())))
+            .unwrap();
+        assert!(
+            draft.problem().unwrap().contains("it names a folder"),
+            "{:?}",
+            draft.problem()
+        );
         draft.undo();
         assert!(draft.is_sound());
-        draft.edit(Section::Task, "kind", Some(Value::Text("series".into()))).unwrap();
-        assert!(draft.problem().unwrap().contains("task.file"), "{:?}", draft.problem());
+        draft
+            .edit(Section::Task, "kind", Some(Value::Text("series".into())))
+            .unwrap();
+        assert!(
+            draft.problem().unwrap().contains("task.file"),
+            "{:?}",
+            draft.problem()
+        );
     }
 
     #[test]
     fn another_task_or_cell_keeps_what_was_changed() {
         let mut draft = draft();
-        draft.edit(Section::Training, "updates", Some(Value::Integer(17))).unwrap();
-        draft.edit(Section::Top, "seed", Some(Value::Integer(5))).unwrap();
-        draft.edit(Section::Model, "kind", Some(Value::Text("gru".into()))).unwrap();
+        draft
+            .edit(Section::Training, "updates", Some(Value::Integer(17)))
+            .unwrap();
+        draft
+            .edit(Section::Top, "seed", Some(Value::Integer(5)))
+            .unwrap();
+        draft
+            .edit(Section::Model, "kind", Some(Value::Text("gru".into())))
+            .unwrap();
         let experiment = draft.experiment();
         assert_eq!(experiment.model.text("kind"), "gru");
         assert_eq!(experiment.task.text("kind"), "flip_flop");
         assert_eq!(experiment.training.integer("updates"), 17);
         assert_eq!(experiment.seed(), 5);
-        assert!(draft.edit(Section::Model, "kind", Some(Value::Text("none".into()))).is_err());
+        assert!(
+            draft
+                .edit(Section::Model, "kind", Some(Value::Text("none".into())))
+                .is_err()
+        );
     }
 
     #[test]
@@ -377,7 +467,12 @@ mod tests {
                 for section in Section::all(&experiment) {
                     for (key, value) in section.of(&experiment).unwrap().iter() {
                         let Some(value) = value else { continue };
-                        assert_eq!(read(key, &write(value)).as_ref(), Ok(&Some(value.clone())), "{}", key.name);
+                        assert_eq!(
+                            read(key, &write(value)).as_ref(),
+                            Ok(&Some(value.clone())),
+                            "{}",
+                            key.name
+                        );
                     }
                 }
             }

@@ -1,6 +1,9 @@
 //! Fonts, colours and spacing of the window.
 
-use egui::{Color32, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, Margin, Stroke, TextStyle, Theme};
+use egui::{
+    Color32, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, Margin, Stroke,
+    TextStyle, Theme,
+};
 use std::sync::Arc;
 
 /// The colour of what can be pressed and of what is selected.
@@ -14,31 +17,57 @@ pub const UNSTABLE: Color32 = Color32::from_rgb(0xD5, 0x2B, 0x1E);
 
 /// The accent on the ground in use.
 pub fn accent(visuals: &egui::Visuals) -> Color32 {
-    if visuals.dark_mode { ACCENT_DARK } else { ACCENT }
+    if visuals.dark_mode {
+        ACCENT_DARK
+    } else {
+        ACCENT
+    }
 }
 
 /// Fonts, both themes, spacing.
 pub fn install(context: &egui::Context) {
     let mut fonts = FontDefinitions::default();
-    for (name, bytes) in
-        [("interface", nullcline_figures::text::REGULAR), ("interface bold", nullcline_figures::text::BOLD)]
-    {
-        fonts.font_data.insert(name.to_owned(), Arc::new(FontData::from_static(bytes)));
+    for (name, bytes) in [
+        ("interface", nullcline_figures::text::REGULAR),
+        ("interface bold", nullcline_figures::text::BOLD),
+    ] {
+        fonts
+            .font_data
+            .insert(name.to_owned(), Arc::new(FontData::from_static(bytes)));
     }
     // The fonts that come with egui stay behind for signs that a text font lacks.
-    let fallback = fonts.families.get(&FontFamily::Proportional).cloned().unwrap_or_default();
-    let family = |first: &str| std::iter::once(first.to_owned()).chain(fallback.iter().cloned()).collect();
+    let fallback = fonts
+        .families
+        .get(&FontFamily::Proportional)
+        .cloned()
+        .unwrap_or_default();
+    let family = |first: &str| {
+        std::iter::once(first.to_owned())
+            .chain(fallback.iter().cloned())
+            .collect()
+    };
     fonts.families.insert(bold(), family("interface bold"));
-    fonts.families.insert(FontFamily::Proportional, family("interface"));
+    fonts
+        .families
+        .insert(FontFamily::Proportional, family("interface"));
     nullcline_figures::screen::install_fonts(context, fonts);
 
     context.all_styles_mut(|style| {
         style.text_styles = [
             (TextStyle::Heading, FontId::new(17.0, bold())),
             (TextStyle::Body, FontId::new(13.0, FontFamily::Proportional)),
-            (TextStyle::Button, FontId::new(13.0, FontFamily::Proportional)),
-            (TextStyle::Small, FontId::new(11.0, FontFamily::Proportional)),
-            (TextStyle::Monospace, FontId::new(12.0, FontFamily::Monospace)),
+            (
+                TextStyle::Button,
+                FontId::new(13.0, FontFamily::Proportional),
+            ),
+            (
+                TextStyle::Small,
+                FontId::new(11.0, FontFamily::Proportional),
+            ),
+            (
+                TextStyle::Monospace,
+                FontId::new(12.0, FontFamily::Monospace),
+            ),
         ]
         .into();
         style.spacing.item_spacing = egui::vec2(8.0, 6.0);
@@ -129,7 +158,11 @@ fn common(visuals: &mut egui::Visuals) {
 
 /// The ground that a panel stands on.
 pub fn sheet(visuals: &egui::Visuals) -> Color32 {
-    if visuals.dark_mode { visuals.window_fill } else { Color32::WHITE }
+    if visuals.dark_mode {
+        visuals.window_fill
+    } else {
+        Color32::WHITE
+    }
 }
 
 /// The icon of the window: a cubic nullcline with its three fixed points, the middle one unstable.
@@ -156,5 +189,9 @@ pub fn icon() -> egui::IconData {
             rgba.extend([r, g, b, 0xFF]);
         }
     }
-    egui::IconData { rgba, width: SIZE, height: SIZE }
+    egui::IconData {
+        rgba,
+        width: SIZE,
+        height: SIZE,
+    }
 }

@@ -26,7 +26,7 @@ pub use draft::{Draft, Section};
 pub use panels::{Panel, PanelContext, panels as all_panels};
 pub use snapshot::{FixedPointRow, Mode, Snapshot};
 pub use state::{Level, LogEntry, State, Work};
-pub use worker::Phase;
+pub use worker::{Phase, Progress};
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,7 +43,11 @@ pub enum Open {
 impl Open {
     /// A folder is a run, anything else an experiment file; whether it is one shows when it is read.
     pub fn of(path: &Path) -> Open {
-        if path.is_dir() { Open::Run(path.to_owned()) } else { Open::Experiment(path.to_owned()) }
+        if path.is_dir() {
+            Open::Run(path.to_owned())
+        } else {
+            Open::Experiment(path.to_owned())
+        }
     }
 
     /// The folder or file.
@@ -104,7 +108,9 @@ impl Default for DesktopOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum DesktopError {
     /// No display, or no driver for the renderer.
-    #[error("cannot open a window: {0}; on a machine without Vulkan try --renderer glow, without a display xvfb-run")]
+    #[error(
+        "cannot open a window: {0}; on a machine without Vulkan try --renderer glow, without a display xvfb-run"
+    )]
     Window(String),
     /// The picture could not be written.
     #[error(transparent)]

@@ -81,7 +81,10 @@ impl Snapshot {
         } else {
             let mut other = Results::clone(&results);
             // The key takes any index of a network, and there is no negative one.
-            let _ = other.experiment.figures.set("network", Value::Integer(network.cast_signed()));
+            let _ = other
+                .experiment
+                .figures
+                .set("network", Value::Integer(network.cast_signed()));
             Arc::new(other)
         };
         let mut figures = BTreeMap::new();
@@ -99,7 +102,13 @@ impl Snapshot {
             faults.push(format!("table of fixed points: {error}"));
             Vec::new()
         });
-        Snapshot { results, network, figures, points, faults }
+        Snapshot {
+            results,
+            network,
+            figures,
+            points,
+            faults,
+        }
     }
 
     /// The row of a fixed point.
@@ -110,7 +119,12 @@ impl Snapshot {
     /// The fixed or slow point that is nearest to a state, by Euclidean distance.
     pub fn nearest(&self, state: &[f64]) -> Option<u64> {
         let distance = |point: &FixedPointRow| {
-            point.state.iter().zip(state).map(|(a, b)| (a - b) * (a - b)).sum::<f64>()
+            point
+                .state
+                .iter()
+                .zip(state)
+                .map(|(a, b)| (a - b) * (a - b))
+                .sum::<f64>()
         };
         self.points
             .iter()
@@ -122,7 +136,9 @@ impl Snapshot {
 
 /// The rows of one network.
 fn fixed_points(results: &Results, network: u64) -> nullcline_data::Result<Vec<FixedPointRow>> {
-    let Some(table) = results.table("fixed_points") else { return Ok(Vec::new()) };
+    let Some(table) = results.table("fixed_points") else {
+        return Ok(Vec::new());
+    };
     let networks = table.u64_column("network")?;
     let ids = table.u64_column("id")?;
     let verdicts = table.text_column("verdict")?;
@@ -170,7 +186,10 @@ fn modes(table: &Table, network: u64) -> nullcline_data::Result<BTreeMap<u64, Ve
     let points = table.u64_column("fixed_point")?;
     let (re, im) = (table.f64_column("re")?, table.f64_column("im")?);
     let modulus = table.f64_column("modulus")?;
-    let (time_constant, period) = (table.f64_column("time_constant")?, table.f64_column("period")?);
+    let (time_constant, period) = (
+        table.f64_column("time_constant")?,
+        table.f64_column("period")?,
+    );
     let mut modes: BTreeMap<u64, Vec<Mode>> = BTreeMap::new();
     for row in (0..networks.len()).filter(|&row| networks[row] == network) {
         modes.entry(points[row]).or_default().push(Mode {
@@ -199,10 +218,22 @@ mod tests {
         table.add("state_0", "", vec![0.0, 1.0, -1.0]).unwrap();
         table.add("speed", "", vec![0.0, 1e-30, 1e-31]).unwrap();
         table.add("residual", "", vec![0.0, 1e-15, 1e-15]).unwrap();
-        table.add("verdict", "", vec!["fixed", "fixed", "rejected"]).unwrap();
-        table.add("rejected_by", "", vec![None, None, Some("speed".to_owned())]).unwrap();
-        table.add("n_unstable", "", vec![Some(0i64), Some(1), None]).unwrap();
-        table.add("spectral_radius", "", vec![0.5, 1.5, f64::NAN]).unwrap();
+        table
+            .add("verdict", "", vec!["fixed", "fixed", "rejected"])
+            .unwrap();
+        table
+            .add(
+                "rejected_by",
+                "",
+                vec![None, None, Some("speed".to_owned())],
+            )
+            .unwrap();
+        table
+            .add("n_unstable", "", vec![Some(0i64), Some(1), None])
+            .unwrap();
+        table
+            .add("spectral_radius", "", vec![0.5, 1.5, f64::NAN])
+            .unwrap();
         table.add("condition", "", vec![1.0, 2.0, 3.0]).unwrap();
         table.add("found_from", "starts", vec![3u64, 5, 1]).unwrap();
         let mut linearization = Table::new();
@@ -228,11 +259,21 @@ mod tests {
     #[test]
     fn rows_are_those_of_the_shown_network_by_id() {
         let snapshot = Snapshot::new(Arc::new(results()), 1);
-        assert_eq!(snapshot.points.iter().map(|point| point.id).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(
+            snapshot
+                .points
+                .iter()
+                .map(|point| point.id)
+                .collect::<Vec<_>>(),
+            [2, 4]
+        );
         assert_eq!(snapshot.point(4).unwrap().n_unstable, Some(1));
         assert!(!snapshot.point(4).unwrap().is_stable());
         assert_eq!(snapshot.point(4).unwrap().modes[0].modulus, 1.5);
-        assert_eq!(snapshot.point(2).unwrap().rejected_by.as_deref(), Some("speed"));
+        assert_eq!(
+            snapshot.point(2).unwrap().rejected_by.as_deref(),
+            Some("speed")
+        );
         assert_eq!(snapshot.results.experiment.figures.count("network"), 1);
         // Rejected candidates are no fixed points to find again.
         assert_eq!(snapshot.nearest(&[-1.0]), Some(4));
@@ -252,6 +293,13 @@ mod tests {
         results.tables.insert("fixed_points".into(), damaged);
         let snapshot = Snapshot::new(Arc::new(results), 0);
         assert!(snapshot.points.is_empty());
-        assert!(snapshot.faults.iter().any(|fault| fault.starts_with("table of fixed points")), "{:?}", snapshot.faults);
+        assert!(
+            snapshot
+                .faults
+                .iter()
+                .any(|fault| fault.starts_with("table of fixed points")),
+            "{:?}",
+            snapshot.faults
+        );
     }
 }

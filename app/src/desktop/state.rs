@@ -103,7 +103,11 @@ impl State {
     }
 
     fn push(&mut self, level: Level, text: String) {
-        self.log.push(LogEntry { time: SystemTime::now(), level, text });
+        self.log.push(LogEntry {
+            time: SystemTime::now(),
+            level,
+            text,
+        });
         if self.log.len() > KEPT_LINES {
             self.log.remove(0);
         }
@@ -113,14 +117,20 @@ impl State {
     pub(super) fn take(&mut self, snapshot: Snapshot, live: bool) {
         for fault in &snapshot.faults {
             // A fault of every live picture would fill the log.
-            if !self.log.iter().rev().take(20).any(|entry| entry.text == *fault) {
+            if !self
+                .log
+                .iter()
+                .rev()
+                .take(20)
+                .any(|entry| entry.text == *fault)
+            {
                 self.push(Level::Error, fault.clone());
             }
         }
         self.selected = match (self.selected, &self.snapshot) {
-            (Some(id), Some(before)) if before.network == snapshot.network => {
-                before.point(id).and_then(|point| snapshot.nearest(&point.state))
-            }
+            (Some(id), Some(before)) if before.network == snapshot.network => before
+                .point(id)
+                .and_then(|point| snapshot.nearest(&point.state)),
             _ => None,
         };
         if !live {
@@ -132,12 +142,18 @@ impl State {
 
     /// The figure of this name as it is to be shown.
     pub fn figure(&self, name: &str) -> Option<&Arc<Figure>> {
-        self.live_figures.get(name).or_else(|| self.snapshot.as_ref()?.figures.get(name))
+        self.live_figures
+            .get(name)
+            .or_else(|| self.snapshot.as_ref()?.figures.get(name))
     }
 
     /// The names of all figures that can be shown.
     pub fn figure_names(&self) -> Vec<&'static str> {
-        FIGURES.iter().map(|kind| kind.name).filter(|name| self.figure(name).is_some()).collect()
+        FIGURES
+            .iter()
+            .map(|kind| kind.name)
+            .filter(|name| self.figure(name).is_some())
+            .collect()
     }
 
     /// Forgets the results and the folder they are in.

@@ -73,14 +73,23 @@ pub struct Progress {
 impl Progress {
     /// How far the training of a run folder is, by the last row of its training table.
     fn of(results: &Results) -> nullcline_data::Result<Option<Progress>> {
-        let Some(table) = results.table(TRAINING) else { return Ok(None) };
+        let Some(table) = results.table(TRAINING) else {
+            return Ok(None);
+        };
         let (updates, losses) = (table.u64_column("update")?, table.f64_column("loss")?);
-        Ok(updates.last().zip(losses.last()).map(|(update, loss)| Progress {
-            update: *update,
-            updates: results.experiment.training.integer("updates").unsigned_abs(),
-            loss: *loss,
-            ..Progress::default()
-        }))
+        Ok(updates
+            .last()
+            .zip(losses.last())
+            .map(|(update, loss)| Progress {
+                update: *update,
+                updates: results
+                    .experiment
+                    .training
+                    .integer("updates")
+                    .unsigned_abs(),
+                loss: *loss,
+                ..Progress::default()
+            }))
     }
 }
 
@@ -158,7 +167,10 @@ struct Reporter {
 impl Reporter {
     fn send(&self, message: Message) {
         // The receiver is gone only when the window is closed.
-        let _ = self.sender.send(Report { job: self.job, message });
+        let _ = self.sender.send(Report {
+            job: self.job,
+            message,
+        });
         self.context.request_repaint();
     }
 }
@@ -215,7 +227,12 @@ impl Jobs {
     /// Jobs that ask this window to be drawn when they have something to report.
     pub fn new(context: egui::Context) -> Jobs {
         let (sender, receiver) = crossbeam_channel::unbounded();
-        Jobs { sender, receiver, context, next: 1 }
+        Jobs {
+            sender,
+            receiver,
+            context,
+            next: 1,
+        }
     }
 
     /// What has been reported since the last call.
@@ -223,8 +240,15 @@ impl Jobs {
         self.receiver.try_iter().collect()
     }
 
-    fn start(&mut self, job: impl FnOnce(&Reporter, &Control) -> Outcome<()> + Send + 'static) -> Worker {
-        let reporter = Reporter { job: self.next, sender: self.sender.clone(), context: self.context.clone() };
+    fn start(
+        &mut self,
+        job: impl FnOnce(&Reporter, &Control) -> Outcome<()> + Send + 'static,
+    ) -> Worker {
+        let reporter = Reporter {
+            job: self.next,
+            sender: self.sender.clone(),
+            context: self.context.clone(),
+        };
         self.next += 1;
         let control = Arc::new(Control::default());
         let hand = Arc::clone(&control);
@@ -237,24 +261,40 @@ impl Jobs {
             };
             reporter.send(Message::End(end));
         };
-        let handle = std::thread::Builder::new().name("nullcline worker".into()).spawn(body);
+        let handle = std::thread::Builder::new()
+            .name("nullcline worker".into())
+            .spawn(body);
         if let Err(error) = &handle {
             let text = format!("cannot start a thread: {error}");
-            let _ = self.sender.send(Report { job: number, message: Message::End(End::Failed(text)) });
+            let _ = self.sender.send(Report {
+                job: number,
+                message: Message::End(End::Failed(text)),
+            });
         }
-        Worker { job: number, control, handle: handle.ok() }
+        Worker {
+            job: number,
+            control,
+            handle: handle.ok(),
+        }
     }
 
     /// Runs something short beside the rest; it reports what it returns.
     fn aside(&self, job: impl FnOnce() -> Option<Message> + Send + 'static) {
-        let reporter = Reporter { job: 0, sender: self.sender.clone(), context: self.context.clone() };
+        let reporter = Reporter {
+            job: 0,
+            sender: self.sender.clone(),
+            context: self.context.clone(),
+        };
         let failed = reporter.clone();
         let body = move || {
             if let Some(message) = job() {
                 reporter.send(message);
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("nullcline aside".into()).spawn(body) {
+        if let Err(error) = std::thread::Builder::new()
+            .name("nullcline aside".into())
+            .spawn(body)
+        {
             failed.send(Message::Failed(format!("cannot start a thread: {error}")));
         }
     }
@@ -265,7 +305,12 @@ impl Jobs {
             reporter.send(match open {
                 Open::Experiment(path) => {
                     let experiment = Experiment::read(&path, &[])?;
-                    Message::Opened { experiment: Box::new(experiment), folder: None, snapshot: None, progress: None }
+                    Message::Opened {
+                        experiment: Box::new(experiment),
+                        folder: None,
+                        snapshot: None,
+                        progress: None,
+                    }
                 }
                 Open::Run(path) => {
                     let path = std::path::absolute(&path).unwrap_or(path);
@@ -275,7 +320,12 @@ impl Jobs {
                     let network = experiment.figures.count("network") as u64;
                     let progress = Progress::of(&results)?;
                     let snapshot = Some(Snapshot::new(Arc::new(results), network));
-                    Message::Opened { experiment, folder: Some(path), snapshot, progress }
+                    Message::Opened {
+                        experiment,
+                        folder: Some(path),
+                        snapshot,
+                        progress,
+                    }
                 }
             });
             Ok(())
@@ -287,14 +337,24 @@ impl Jobs {
         self.start(move |reporter, _| {
             let experiment = Experiment::from_document(&Document::parse(name, text)?)?;
             let experiment = Box::new(experiment);
-            reporter.send(Message::Opened { experiment, folder: None, snapshot: None, progress: None });
+            reporter.send(Message::Opened {
+                experiment,
+                folder: None,
+                snapshot: None,
+                progress: None,
+            });
             Ok(())
         })
     }
 
     /// Trains, analyses and draws an experiment, in `preferred` if that is its run folder, else in its own
     /// under `runs`.
-    pub fn run(&mut self, experiment: Experiment, preferred: Option<PathBuf>, runs: PathBuf) -> Worker {
+    pub fn run(
+        &mut self,
+        experiment: Experiment,
+        preferred: Option<PathBuf>,
+        runs: PathBuf,
+    ) -> Worker {
         self.start(move |reporter, control| {
             reporter.send(Message::Phase(Phase::Preparing));
             let folder = run_folder(&experiment, preferred.as_deref(), &runs)?;
@@ -309,9 +369,16 @@ impl Jobs {
             ];
             let mut engine = CpuEngine::new();
             let mut watch = Watch::new(reporter.clone(), experiment.clone());
-            session::train(&folder, &experiment, &mut engine, &command, control, &mut |event| {
-                watch.observe(event);
-            })?;
+            session::train(
+                &folder,
+                &experiment,
+                &mut engine,
+                &command,
+                control,
+                &mut |event| {
+                    watch.observe(event);
+                },
+            )?;
             drop(watch);
             analyze_and_draw(&folder, &experiment, reporter, control)
         })
@@ -340,7 +407,9 @@ impl Jobs {
             let path = match what {
                 Dialog::Folder => dialog.pick_folder(),
                 Dialog::File(filters) => with_filters(dialog, filters).pick_file(),
-                Dialog::Save(filters, name) => with_filters(dialog, filters).set_file_name(name).save_file(),
+                Dialog::Save(filters, name) => with_filters(dialog, filters)
+                    .set_file_name(name)
+                    .save_file(),
             };
             path.map(|path| Message::Chosen(purpose, path))
         });
@@ -349,19 +418,27 @@ impl Jobs {
     /// Writes a commented experiment file.
     pub fn save(&self, experiment: Experiment, path: PathBuf) {
         self.aside(move || {
-            let written = nullcline_data::write_atomically(&path, experiment.to_toml(true).as_bytes());
-            Some(said(written.map_err(Fault::from), || format!("saved {}", path.display())))
+            let written =
+                nullcline_data::write_atomically(&path, experiment.to_toml(true).as_bytes());
+            Some(said(written.map_err(Fault::from), || {
+                format!("saved {}", path.display())
+            }))
         });
     }
 
     /// Writes a figure; the file's extension picks the format.
     pub fn export(&self, figure: Arc<Figure>, experiment: Experiment, path: PathBuf) {
         self.aside(move || {
-            let format = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+            let format = path
+                .extension()
+                .map(|e| e.to_string_lossy().to_lowercase())
+                .unwrap_or_default();
             let width = experiment.figures.number("width");
             let written = session::figure_bytes(&experiment, &figure, &format, width)
                 .and_then(|bytes| Ok(nullcline_data::write_atomically(&path, &bytes)?));
-            Some(said(written, || format!("wrote figure {} to {}", figure.name, path.display())))
+            Some(said(written, || {
+                format!("wrote figure {} to {}", figure.name, path.display())
+            }))
         });
     }
 }
@@ -387,7 +464,9 @@ fn with_filters(
     dialog: rfd::FileDialog,
     filters: &[(&'static str, &'static [&'static str])],
 ) -> rfd::FileDialog {
-    filters.iter().fold(dialog, |dialog, (name, extensions)| dialog.add_filter(*name, extensions))
+    filters.iter().fold(dialog, |dialog, (name, extensions)| {
+        dialog.add_filter(*name, extensions)
+    })
 }
 
 /// Whether two experiments train the same networks.
@@ -397,7 +476,11 @@ fn trains_the_same(a: &Experiment, b: &Experiment) -> bool {
 
 /// The run folder of an experiment: the one that is open if it is its own, else `runs/NAME`, or the first of
 /// `runs/NAME-2`, `runs/NAME-3`, ... that is free or its own. Nothing of another experiment is touched.
-fn run_folder(experiment: &Experiment, preferred: Option<&Path>, runs: &Path) -> Outcome<RunFolder> {
+fn run_folder(
+    experiment: &Experiment,
+    preferred: Option<&Path>,
+    runs: &Path,
+) -> Outcome<RunFolder> {
     experiment.build()?;
     let own = |path: &Path| {
         RunFolder::open(path)
@@ -411,8 +494,14 @@ fn run_folder(experiment: &Experiment, preferred: Option<&Path>, runs: &Path) ->
     let path = preferred
         .filter(|path| own(path))
         .map(Path::to_owned)
-        .or_else(|| (1..=u64::from(u32::MAX)).map(numbered).find(|path| !path.exists() || own(path)))
-        .ok_or_else(|| Error::argument("runs", "no free name", "a folder with room for another run"))?;
+        .or_else(|| {
+            (1..=u64::from(u32::MAX))
+                .map(numbered)
+                .find(|path| !path.exists() || own(path))
+        })
+        .ok_or_else(|| {
+            Error::argument("runs", "no free name", "a folder with room for another run")
+        })?;
     let folder = session::prepare(&path, experiment)?;
     keep_settings(&folder, experiment)?;
     Ok(folder)
@@ -434,7 +523,10 @@ fn analyze_and_draw(
 ) -> Outcome<()> {
     let network = experiment.figures.count("network") as u64;
     let show = |reporter: &Reporter| -> Outcome<()> {
-        reporter.send(Message::Results(Snapshot::new(Arc::new(Results::load(folder)?), network)));
+        reporter.send(Message::Results(Snapshot::new(
+            Arc::new(Results::load(folder)?),
+            network,
+        )));
         Ok(())
     };
     let mut engine = CpuEngine::new();
@@ -477,9 +569,19 @@ impl Watch {
 
     fn observe(&mut self, event: Event) {
         match event {
-            Event::Update { trainer, built, rate, seconds_left, .. } => {
+            Event::Update {
+                trainer,
+                built,
+                rate,
+                seconds_left,
+                ..
+            } => {
                 let last = trainer.is_done();
-                if last || self.reported.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY) {
+                if last
+                    || self
+                        .reported
+                        .is_none_or(|at| at.elapsed() >= PROGRESS_EVERY)
+                {
                     self.reported = Some(Instant::now());
                     self.reporter.send(Message::Progress(Progress {
                         update: trainer.update(),
@@ -489,9 +591,11 @@ impl Watch {
                         seconds_left,
                     }));
                 }
-                let affordable =
-                    self.drawing_cost.as_secs_f64() < CURVE_SHARE * self.begun.elapsed().as_secs_f64();
-                let due = self.drawn.is_none_or(|at| at.elapsed() >= CURVE_EVERY && affordable);
+                let affordable = self.drawing_cost.as_secs_f64()
+                    < CURVE_SHARE * self.begun.elapsed().as_secs_f64();
+                let due = self
+                    .drawn
+                    .is_none_or(|at| at.elapsed() >= CURVE_EVERY && affordable);
                 if last || due {
                     self.draw_curve(trainer, &*built.task);
                 }
@@ -512,7 +616,8 @@ impl Watch {
             && let Some(kind) = drawings::kind("training_curve")
             && let Ok(Some(figure)) = (kind.build)(&self.results)
         {
-            self.reporter.send(Message::Figure(kind.name, Arc::new(figure)));
+            self.reporter
+                .send(Message::Figure(kind.name, Arc::new(figure)));
         }
         self.drawn = Some(Instant::now());
         self.drawing_cost += begun.elapsed();
@@ -536,12 +641,24 @@ impl Live {
         let (networks, received) = crossbeam_channel::bounded::<Ensemble>(1);
         let waiting = Arc::new(AtomicBool::new(false));
         let waits = Arc::clone(&waiting);
-        let shown = experiment.figures.count("network").min(experiment.networks().saturating_sub(1));
+        let shown = experiment
+            .figures
+            .count("network")
+            .min(experiment.networks().saturating_sub(1));
         let experiment = light(experiment, shown);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().ok()?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .ok()?;
         let body = move || {
-            let Ok(built) = experiment.build() else { return };
-            let mut names = vec!["fixed_points".to_owned(), "linearization".into(), "state_space".into()];
+            let Ok(built) = experiment.build() else {
+                return;
+            };
+            let mut names = vec![
+                "fixed_points".to_owned(),
+                "linearization".into(),
+                "state_space".into(),
+            ];
             for name in ["trials", "free_run"] {
                 if crate::analyses::kind(name).is_some_and(|kind| (kind.applies)(&*built.task)) {
                     names.push(name.to_owned());
@@ -549,7 +666,9 @@ impl Live {
             }
             loop {
                 waits.store(true, Ordering::Relaxed);
-                let Ok(ensemble) = received.recv() else { return };
+                let Ok(ensemble) = received.recv() else {
+                    return;
+                };
                 let begun = Instant::now();
                 let mut results = Results::new(experiment.clone());
                 let analyzed = pool.install(|| {
@@ -573,14 +692,26 @@ impl Live {
                     }
                     // A network early in training can be beyond analysis: the full one will say so if it
                     // stays that way.
-                    Err(fault) => reporter.send(Message::Note(format!("analysis during training: {fault}"))),
+                    Err(fault) => {
+                        reporter.send(Message::Note(format!("analysis during training: {fault}")))
+                    }
                 }
                 let cost = begun.elapsed();
-                std::thread::sleep(cost.mul_f64(1.0 / LIVE_SHARE - 1.0).max(LIVE_EVERY.saturating_sub(cost)));
+                std::thread::sleep(
+                    cost.mul_f64(1.0 / LIVE_SHARE - 1.0)
+                        .max(LIVE_EVERY.saturating_sub(cost)),
+                );
             }
         };
-        std::thread::Builder::new().name("nullcline live".into()).spawn(body).ok()?;
-        Some(Live { networks, waiting, shown })
+        std::thread::Builder::new()
+            .name("nullcline live".into())
+            .spawn(body)
+            .ok()?;
+        Some(Live {
+            networks,
+            waiting,
+            shown,
+        })
     }
 
     /// Gives the thread the shown network as it is, if it waits for one.
@@ -634,21 +765,39 @@ mod tests {
         assert_eq!(first.path(), runs.join("flip_flop"));
         // Its own folder again, also with other settings of an analysis, which are then written into it.
         let mut other = experiment.clone();
-        let starts = other.analyses.iter_mut().find(|(name, _)| *name == "fixed_points").unwrap();
+        let starts = other
+            .analyses
+            .iter_mut()
+            .find(|(name, _)| *name == "fixed_points")
+            .unwrap();
         starts.1.set("starts", Value::Integer(7)).unwrap();
-        assert_eq!(run_folder(&other, None, &runs).unwrap().path(), first.path());
+        assert_eq!(
+            run_folder(&other, None, &runs).unwrap().path(),
+            first.path()
+        );
         assert_eq!(Experiment::of_run(&first).unwrap(), other);
         // Another training gets a folder of its own.
         let mut longer = experiment.clone();
         longer.training.set("updates", Value::Integer(3)).unwrap();
         let second = run_folder(&longer, None, &runs).unwrap();
         assert_eq!(second.path(), runs.join("flip_flop-2"));
-        assert_eq!(run_folder(&longer, None, &runs).unwrap().path(), second.path());
+        assert_eq!(
+            run_folder(&longer, None, &runs).unwrap().path(),
+            second.path()
+        );
         // The folder that is open is preferred if it is its own, and only then.
         let elsewhere = root.path().join("elsewhere");
         session::prepare(&elsewhere, &longer).unwrap();
-        assert_eq!(run_folder(&longer, Some(&elsewhere), &runs).unwrap().path(), elsewhere);
-        assert_eq!(run_folder(&experiment, Some(&elsewhere), &runs).unwrap().path(), first.path());
+        assert_eq!(
+            run_folder(&longer, Some(&elsewhere), &runs).unwrap().path(),
+            elsewhere
+        );
+        assert_eq!(
+            run_folder(&experiment, Some(&elsewhere), &runs)
+                .unwrap()
+                .path(),
+            first.path()
+        );
     }
 
     #[test]
@@ -657,7 +806,57 @@ mod tests {
         experiment.top.set("networks", Value::Integer(5)).unwrap();
         let light = light(&experiment, 3);
         assert_eq!((light.networks(), light.seed()), (1, experiment.seed() + 3));
-        let starts = |experiment: &Experiment| experiment.analysis("fixed_points").unwrap().integer("starts");
+        let starts = |experiment: &Experiment| {
+            experiment
+                .analysis("fixed_points")
+                .unwrap()
+                .integer("starts")
+        };
         assert!(starts(&light) <= LIVE_STARTS && starts(&light) < starts(&experiment));
+    }
+
+    /// Waits for the next report of a side job.
+    fn report(jobs: &Jobs) -> Message {
+        let wait = Duration::from_secs(30);
+        jobs.receiver.recv_timeout(wait).unwrap().message
+    }
+
+    #[test]
+    fn experiments_are_saved_and_figures_written_in_the_format_of_their_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let jobs = Jobs::new(egui::Context::default());
+        let experiment = Experiment::defaults("flip_flop", "leaky").unwrap();
+        let path = folder.path().join("saved.toml");
+        jobs.save(experiment.clone(), path.clone());
+        assert!(matches!(report(&jobs), Message::Note(text) if text.contains("saved.toml")));
+        assert_eq!(Experiment::read(&path, &[]).unwrap(), experiment);
+
+        use nullcline_figures::figure::{Axis, Panel, Plane, Role, Series};
+        let plane = Plane::new(Axis::new("x", "a.u."), Axis::new("y", "a.u."));
+        let line = Series::line(vec![0.0, 1.0], vec![0.0, 1.0], Role::Target);
+        let figure = Arc::new(Figure::new("line").panel(Panel::plane(plane.with(line))));
+        for (name, begins) in [("a.svg", "<svg"), ("a.PDF", "%PDF")] {
+            let path = folder.path().join(name);
+            jobs.export(Arc::clone(&figure), experiment.clone(), path.clone());
+            assert!(matches!(report(&jobs), Message::Note(_)), "{name}");
+            let bytes = std::fs::read(&path).unwrap();
+            let head = String::from_utf8_lossy(&bytes[..200.min(bytes.len())]).into_owned();
+            assert!(head.contains(begins), "{head}");
+        }
+        let path = folder.path().join("a.docx");
+        jobs.export(figure, experiment, path.clone());
+        assert!(matches!(report(&jobs), Message::Failed(text) if text.contains("svg, pdf, png")));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_found_out() {
+        let mut jobs = Jobs::new(egui::Context::default());
+        let mut worker = jobs.start(|_, _| panic!("on purpose"));
+        let begun = Instant::now();
+        while !worker.is_over() && begun.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(worker.reap().as_deref(), Some("on purpose"));
     }
 }

@@ -78,7 +78,9 @@ pub struct Scratch {
 impl Scratch {
     /// An empty folder.
     pub fn new() -> Scratch {
-        Scratch { folder: tempfile::tempdir().unwrap() }
+        Scratch {
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// A path inside.
@@ -100,7 +102,10 @@ impl Scratch {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nullcline"));
         command.args(arguments).current_dir(self.folder.path());
-        command.env_remove("NULLCLINE_THREADS").env_remove("RUST_BACKTRACE").stdin(Stdio::null());
+        command
+            .env_remove("NULLCLINE_THREADS")
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null());
         command
     }
 
@@ -167,7 +172,11 @@ impl Finished {
     #[track_caller]
     pub fn with_status(self, status: i32) -> Finished {
         let Finished { stdout, stderr, .. } = &self;
-        assert_eq!(self.status, Some(status), "\nstandard output:\n{stdout}\nstandard error:\n{stderr}");
+        assert_eq!(
+            self.status,
+            Some(status),
+            "\nstandard output:\n{stdout}\nstandard error:\n{stderr}"
+        );
         assert!(!stderr.contains("panicked"), "{stderr}");
         self
     }
@@ -175,7 +184,8 @@ impl Finished {
     /// Standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {:?}", self.stdout))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", self.stdout))
     }
 }
 
@@ -205,23 +215,47 @@ pub fn checkpoint_update(run: &Path) -> u64 {
 #[track_caller]
 pub fn assert_same_training(a: &Path, b: &Path) {
     let (left, right) = (checkpoint(a).unwrap(), checkpoint(b).unwrap());
-    assert!(left.names().eq(right.names()), "other tensors in {} than in {}", a.display(), b.display());
-    assert!(left.names().any(|name| name == "recurrent"), "no weights among {:?}", left.names().collect::<Vec<_>>());
+    assert!(
+        left.names().eq(right.names()),
+        "other tensors in {} than in {}",
+        a.display(),
+        b.display()
+    );
+    assert!(
+        left.names().any(|name| name == "recurrent"),
+        "no weights among {:?}",
+        left.names().collect::<Vec<_>>()
+    );
     let file = |run: &Path| fs::read(run.join("checkpoints/latest.safetensors")).unwrap();
     for ((name, x), (_, y)) in left.iter().zip(right.iter()) {
         assert!(x == y, "tensor {name}");
     }
     // Equal numbers may differ in the sign of zero; equal files may not.
-    assert!(file(a) == file(b), "the checkpoints differ beyond the values of their tensors");
+    assert!(
+        file(a) == file(b),
+        "the checkpoints differ beyond the values of their tensors"
+    );
 
     let table = |run: &Path| Table::read_parquet(&run.join("training.parquet")).unwrap();
     let (left, right) = (table(a), table(b));
-    assert_eq!(left.row_count(), right.row_count(), "rows of training.parquet");
-    assert_eq!(left.columns().len(), right.columns().len(), "columns of training.parquet");
+    assert_eq!(
+        left.row_count(),
+        right.row_count(),
+        "rows of training.parquet"
+    );
+    assert_eq!(
+        left.columns().len(),
+        right.columns().len(),
+        "columns of training.parquet"
+    );
     for (x, y) in left.columns().iter().zip(right.columns()) {
         assert_eq!((&x.name, &x.unit), (&y.name, &y.unit));
         if x.name != "seconds" {
-            assert!(same_bits(&x.values, &y.values), "column {} of training.parquet", x.name);
+            assert!(
+                same_bits(&x.values, &y.values),
+                "column {} of training.parquet",
+                x.name
+            );
         }
     }
 }
@@ -230,7 +264,12 @@ pub fn assert_same_training(a: &Path, b: &Path) {
 fn same_bits(x: &Values, y: &Values) -> bool {
     match (x, y) {
         (Values::F64(x), Values::F64(y)) => {
-            let bits = |values: &[Option<f64>]| values.iter().map(|value| value.map(f64::to_bits)).collect::<Vec<_>>();
+            let bits = |values: &[Option<f64>]| {
+                values
+                    .iter()
+                    .map(|value| value.map(f64::to_bits))
+                    .collect::<Vec<_>>()
+            };
             bits(x) == bits(y)
         }
         _ => x == y,

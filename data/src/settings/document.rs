@@ -860,9 +860,7 @@ mod tests {
     fn errors_of_what_is_built_are_located() {
         let mut document = Document::parse("a.toml", "[model]\nunits = 1\n").unwrap();
         let located = |document: &Document, what: &str| {
-            document
-                .locate(Error::argument(what, "1", "2"))
-                .to_string()
+            document.locate(Error::argument(what, "1", "2")).to_string()
         };
         for (what, expected) in [
             ("model.units", "a.toml, line 2, model.units: "),

@@ -4,7 +4,10 @@ use super::{Panel, PanelContext, placeholder, title_of};
 use crate::desktop::command::Command;
 use crate::desktop::draft::{Draft, Section};
 use crate::desktop::look;
-use egui::{Align, Align2, Color32, ComboBox, Layout, Rect, Response, RichText, ScrollArea, Sense, Stroke, TextEdit, Ui};
+use egui::{
+    Align, Align2, Color32, ComboBox, Layout, Rect, Response, RichText, ScrollArea, Sense, Stroke,
+    TextEdit, Ui,
+};
 use nullcline_data::settings::{Key, Kind, Value};
 use nullcline_models::registry::MODELS;
 use nullcline_tasks::TASKS;
@@ -34,21 +37,28 @@ impl Panel for ExperimentPanel {
             return;
         };
         let commands = &mut *context.commands;
-        egui::Frame::new().inner_margin(egui::Margin { left: 10, right: 4, top: 6, bottom: 6 }).show(ui, |ui| {
-            ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-                // Room for the scroll bar, so that it never lies on a field.
-                ui.set_max_width(ui.available_width() - 10.0);
-                ui.spacing_mut().item_spacing.y = 3.0;
-                if let Some(problem) = draft.problem() {
-                    problem_box(ui, problem);
-                }
-                ui.add_enabled_ui(!is_locked, |ui| {
-                    for section in Section::all(draft.experiment()) {
-                        section_ui(ui, section, draft, commands);
+        egui::Frame::new()
+            .inner_margin(egui::Margin {
+                left: 10,
+                right: 4,
+                top: 6,
+                bottom: 6,
+            })
+            .show(ui, |ui| {
+                ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+                    // Room for the scroll bar, so that it never lies on a field.
+                    ui.set_max_width(ui.available_width() - 10.0);
+                    ui.spacing_mut().item_spacing.y = 3.0;
+                    if let Some(problem) = draft.problem() {
+                        problem_box(ui, problem);
                     }
+                    ui.add_enabled_ui(!is_locked, |ui| {
+                        for section in Section::all(draft.experiment()) {
+                            section_ui(ui, section, draft, commands);
+                        }
+                    });
                 });
             });
-        });
     }
 }
 
@@ -59,7 +69,9 @@ fn problem_box(ui: &mut Ui, problem: &str) {
         .stroke(Stroke::new(1.0, color.gamma_multiply(0.6)))
         .corner_radius(4)
         .inner_margin(6)
-        .show(ui, |ui| ui.add(egui::Label::new(RichText::new(problem).color(color)).wrap()));
+        .show(ui, |ui| {
+            ui.add(egui::Label::new(RichText::new(problem).color(color)).wrap())
+        });
 }
 
 fn section_ui(ui: &mut Ui, section: Section, draft: &mut Draft, commands: &mut Vec<Command>) {
@@ -71,7 +83,10 @@ fn section_ui(ui: &mut Ui, section: Section, draft: &mut Draft, commands: &mut V
         Section::Task => ("Task".to_owned(), true),
         Section::Model => ("Model".to_owned(), true),
         Section::Training => ("Training".to_owned(), true),
-        Section::Analysis(name) => (format!("Analysis: {}", title_of(name).to_lowercase()), false),
+        Section::Analysis(name) => (
+            format!("Analysis: {}", title_of(name).to_lowercase()),
+            false,
+        ),
         Section::Figures => ("Figures".to_owned(), false),
     };
     ui.add_space(4.0);
@@ -82,9 +97,13 @@ fn section_ui(ui: &mut Ui, section: Section, draft: &mut Draft, commands: &mut V
 }
 
 fn rows(ui: &mut Ui, section: Section, draft: &mut Draft, commands: &mut Vec<Command>) {
-    let Some(settings) = section.of(draft.experiment()) else { return };
-    let entries: Vec<(&'static Key, Option<Value>)> =
-        settings.iter().map(|(key, value)| (key, value.cloned())).collect();
+    let Some(settings) = section.of(draft.experiment()) else {
+        return;
+    };
+    let entries: Vec<(&'static Key, Option<Value>)> = settings
+        .iter()
+        .map(|(key, value)| (key, value.cloned()))
+        .collect();
     for (key, value) in entries {
         row(ui, section, key, value, draft, commands);
     }
@@ -103,12 +122,29 @@ fn row(
     let (rect, _) = ui.allocate_exact_size(egui::vec2(width, ROW), Sense::hover());
     let field_width = (width * FIELD_SHARE).max(90.0);
     let (label_rect, field_rect) = rect.split_left_right_at_x(rect.right() - field_width);
-    let is_changed = value.as_ref() != key.default.value().as_ref() && key.name != "kind" && key.name != "name";
-    let label = label(ui, label_rect.with_max_x(label_rect.right() - 6.0), section, key, is_changed);
+    let is_changed =
+        value.as_ref() != key.default.value().as_ref() && key.name != "kind" && key.name != "name";
+    let label = label(
+        ui,
+        label_rect.with_max_x(label_rect.right() - 6.0),
+        section,
+        key,
+        is_changed,
+    );
     label.context_menu(|ui| {
-        let default = key.default.value().map_or("not set".to_owned(), |value| value.to_toml());
-        if ui.button(format!("Reset to the default ({default})")).clicked() {
-            commands.push(Command::Edit { section, key: key.name, value: None });
+        let default = key
+            .default
+            .value()
+            .map_or("not set".to_owned(), |value| value.to_toml());
+        if ui
+            .button(format!("Reset to the default ({default})"))
+            .clicked()
+        {
+            commands.push(Command::Edit {
+                section,
+                key: key.name,
+                value: None,
+            });
             ui.close();
         }
     });
@@ -118,15 +154,23 @@ fn row(
             .max_rect(field_rect)
             .layout(Layout::left_to_right(Align::Center)),
     );
-    let set = |value: Value| Command::Edit { section, key: key.name, value: Some(value) };
+    let set = |value: Value| Command::Edit {
+        section,
+        key: key.name,
+        value: Some(value),
+    };
     let name = section.dotted(key.name);
     let response = match (section, key.name, key.kind) {
         (Section::Task, "kind", _) => {
-            let kinds: Vec<(&str, &str)> = TASKS.iter().map(|kind| (kind.name, kind.summary)).collect();
+            let kinds: Vec<(&str, &str)> =
+                TASKS.iter().map(|kind| (kind.name, kind.summary)).collect();
             choice(&mut inside, &name, &value, &kinds, set, commands)
         }
         (Section::Model, "kind", _) => {
-            let kinds: Vec<(&str, &str)> = MODELS.iter().map(|kind| (kind.name, kind.summary)).collect();
+            let kinds: Vec<(&str, &str)> = MODELS
+                .iter()
+                .map(|kind| (kind.name, kind.summary))
+                .collect();
             choice(&mut inside, &name, &value, &kinds, set, commands)
         }
         (_, _, Kind::Choice(words)) => {
@@ -139,9 +183,8 @@ fn row(
             if response.changed() {
                 commands.push(set(Value::Flag(on)));
             }
-            response.widget_info(|| {
-                egui::WidgetInfo::selected(egui::Role::CheckBox, true, on, &name)
-            });
+            response
+                .widget_info(|| egui::WidgetInfo::selected(egui::Role::CheckBox, true, on, &name));
             response
         }
         _ => text_field(&mut inside, &name, section, key, draft, commands),
@@ -156,8 +199,18 @@ fn row(
 }
 
 /// Name and unit of a key. The name is cut where there is no room for it, the unit left out.
-fn label(ui: &mut Ui, rect: Rect, section: Section, key: &'static Key, is_changed: bool) -> Response {
-    let response = ui.interact(rect, ui.scope_id().with(("label", section, key.name)), Sense::click());
+fn label(
+    ui: &mut Ui,
+    rect: Rect,
+    section: Section,
+    key: &'static Key,
+    is_changed: bool,
+) -> Response {
+    let response = ui.interact(
+        rect,
+        ui.scope_id().with(("label", section, key.name)),
+        Sense::click(),
+    );
     let font = match is_changed {
         true => egui::FontId::new(13.0, look::bold()),
         false => egui::TextStyle::Body.resolve(ui.style()),
@@ -172,13 +225,22 @@ fn label(ui: &mut Ui, rect: Rect, section: Section, key: &'static Key, is_change
     let name = cut(key.name, font, color, rect.width());
     let used = name.size().x;
     let place = |size: egui::Vec2, left: f32| {
-        Align2::LEFT_CENTER.align_size_within_rect(size, rect.with_min_x(left)).min
+        Align2::LEFT_CENTER
+            .align_size_within_rect(size, rect.with_min_x(left))
+            .min
     };
-    ui.painter().galley(place(name.size(), rect.left()), name, color);
+    ui.painter()
+        .galley(place(name.size(), rect.left()), name, color);
     let room = rect.width() - used - 5.0;
-    let unit = cut(key.unit, egui::TextStyle::Small.resolve(ui.style()), weak, f32::INFINITY);
+    let unit = cut(
+        key.unit,
+        egui::TextStyle::Small.resolve(ui.style()),
+        weak,
+        f32::INFINITY,
+    );
     if unit.size().x <= room {
-        ui.painter().galley(place(unit.size(), rect.left() + used + 5.0), unit, weak);
+        ui.painter()
+            .galley(place(unit.size(), rect.left() + used + 5.0), unit, weak);
     }
     response.on_hover_ui(|ui| help(ui, key))
 }
@@ -204,17 +266,21 @@ fn choice(
         _ => "",
     };
     let width = ui.available_width();
-    let response = ComboBox::from_id_salt("choice").selected_text(chosen).width(width).truncate().show_ui(ui, |ui| {
-        for (word, summary) in words {
-            let mut entry = ui.selectable_label(*word == chosen, *word);
-            if !summary.is_empty() {
-                entry = entry.on_hover_text(*summary);
+    let response = ComboBox::from_id_salt("choice")
+        .selected_text(chosen)
+        .width(width)
+        .truncate()
+        .show_ui(ui, |ui| {
+            for (word, summary) in words {
+                let mut entry = ui.selectable_label(*word == chosen, *word);
+                if !summary.is_empty() {
+                    entry = entry.on_hover_text(*summary);
+                }
+                if entry.clicked() && *word != chosen {
+                    commands.push(set(Value::Text((*word).to_owned())));
+                }
             }
-            if entry.clicked() && *word != chosen {
-                commands.push(set(Value::Text((*word).to_owned())));
-            }
-        }
-    });
+        });
     let response = response.response;
     response.widget_info(|| {
         let mut info = egui::WidgetInfo::labeled(egui::Role::ComboBox, true, name);
@@ -241,8 +307,6 @@ fn text_field(
     let width = ui.available_width() - if is_path { 30.0 } else { 0.0 };
     let mut edit = TextEdit::singleline(&mut text)
         .id_salt("text")
-        .desired_width(width)
-        .min_size(egui::vec2(width, ROW - 2.0))
         .margin(egui::Margin::symmetric(6, 3))
         .align(Align2::LEFT_CENTER);
     if key.default.value().is_none() {
@@ -251,10 +315,11 @@ fn text_field(
     if is_wrong {
         edit = edit.text_color(ui.visuals().error_fg_color);
     }
-    let response = ui.add(edit);
+    let response = ui.add_sized([width, ROW - 2.0], edit);
     if is_wrong {
         let stroke = Stroke::new(1.0, ui.visuals().error_fg_color);
-        ui.painter().rect_stroke(response.rect, 4.0, stroke, egui::StrokeKind::Inside);
+        ui.painter()
+            .rect_stroke(response.rect, 4.0, stroke, egui::StrokeKind::Inside);
     }
     if response.changed() {
         draft.type_text(section, key, text.clone());
@@ -263,7 +328,11 @@ fn text_field(
         if ui.input(|input| input.key_pressed(egui::Key::Escape)) {
             draft.forget(section, key);
         } else if let Some(value) = draft.finished(section, key) {
-            commands.push(Command::Edit { section, key: key.name, value });
+            commands.push(Command::Edit {
+                section,
+                key: key.name,
+                value,
+            });
         }
     }
     response.widget_info(|| {
@@ -271,8 +340,16 @@ fn text_field(
         info.label = Some(name.to_owned());
         info
     });
-    if is_path && ui.add_sized([26.0, ROW - 2.0], egui::Button::new("…")).on_hover_text("Choose a file").clicked() {
-        commands.push(Command::ChooseFile { section, key: key.name });
+    if is_path
+        && ui
+            .add_sized([26.0, ROW - 2.0], egui::Button::new("…"))
+            .on_hover_text("Choose a file")
+            .clicked()
+    {
+        commands.push(Command::ChooseFile {
+            section,
+            key: key.name,
+        });
     }
     response
 }

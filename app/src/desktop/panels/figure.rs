@@ -15,7 +15,10 @@ pub struct FigurePanel {
 impl FigurePanel {
     /// The panel of a figure.
     pub fn new(kind: &'static FigureKind) -> FigurePanel {
-        FigurePanel { kind, view: FigureView::new() }
+        FigurePanel {
+            kind,
+            view: FigureView::new(),
+        }
     }
 }
 
@@ -42,7 +45,9 @@ impl Panel for FigurePanel {
         if let Some(id) = response.clicked {
             // A second click on the same point lets it go.
             let again = context.state.selected == Some(id);
-            context.commands.push(Command::Select((!again).then_some(id)));
+            context
+                .commands
+                .push(Command::Select((!again).then_some(id)));
         }
     }
 }

@@ -14,6 +14,8 @@ pub struct FixedPointsPanel {
     show_rejected: bool,
     /// The selection that the table was last scrolled to.
     scrolled_to: Option<u64>,
+    /// Frames in which it is still to be scrolled there: the modes below take their room a frame later.
+    scrolling: u8,
 }
 
 /// What the rows are sorted by.
@@ -79,7 +81,11 @@ static FIELDS: &[Field] = &[
         heading: "verdict",
         doc: "fixed, slow, or rejected and by what.",
         width: 60.0,
-        text: |row| row.rejected_by.clone().unwrap_or_else(|| row.verdict.clone()),
+        text: |row| {
+            row.rejected_by
+                .clone()
+                .unwrap_or_else(|| row.verdict.clone())
+        },
         order: |row| match row.verdict.as_str() {
             "fixed" => 0.0,
             "slow" => 1.0,
@@ -102,8 +108,16 @@ impl Panel for FixedPointsPanel {
 
     fn panel_ui(&mut self, ui: &mut Ui, context: &mut PanelContext) {
         let state = &*context.state;
-        let Some(snapshot) = state.snapshot.as_ref().filter(|snapshot| !snapshot.points.is_empty()) else {
-            placeholder(ui, "fixed points of the network, with stability and residual", "Run the experiment to see them.");
+        let Some(snapshot) = state
+            .snapshot
+            .as_ref()
+            .filter(|snapshot| !snapshot.points.is_empty())
+        else {
+            placeholder(
+                ui,
+                "fixed points of the network, with stability and residual",
+                "Run the experiment to see them.",
+            );
             return;
         };
         egui::Frame::new().inner_margin(8).show(ui, |ui| {
@@ -122,7 +136,12 @@ impl Panel for FixedPointsPanel {
                     .show_separator_line(false)
                     .show(ui, |ui| modes(ui, point));
             }
-            self.table(ui, &rows, state.selected, context.commands);
+            // Where the panel is narrow, the last columns are reached by scrolling.
+            egui::ScrollArea::horizontal()
+                .auto_shrink(false)
+                .show(ui, |ui| {
+                    self.table(ui, &rows, state.selected, context.commands);
+                });
         });
     }
 }
@@ -131,9 +150,15 @@ impl FixedPointsPanel {
     /// How many of each kind.
     fn summary(&mut self, ui: &mut Ui, points: &[FixedPointRow]) {
         let fixed = points.iter().filter(|row| row.verdict == "fixed").count();
-        let stable = points.iter().filter(|row| row.verdict == "fixed" && row.is_stable()).count();
+        let stable = points
+            .iter()
+            .filter(|row| row.verdict == "fixed" && row.is_stable())
+            .count();
         let slow = points.iter().filter(|row| row.verdict == "slow").count();
-        let rejected = points.iter().filter(|row| row.verdict == "rejected").count();
+        let rejected = points
+            .iter()
+            .filter(|row| row.verdict == "rejected")
+            .count();
         ui.horizontal(|ui| {
             let mut text = format!("{fixed} fixed, {stable} of them stable");
             if slow > 0 {
@@ -149,8 +174,15 @@ impl FixedPointsPanel {
         });
     }
 
-    fn table(&mut self, ui: &mut Ui, rows: &[&FixedPointRow], selected: Option<u64>, commands: &mut Vec<Command>) {
+    fn table(
+        &mut self,
+        ui: &mut Ui,
+        rows: &[&FixedPointRow],
+        selected: Option<u64>,
+        commands: &mut Vec<Command>,
+    ) {
         ui.spacing_mut().item_spacing.x = 2.0;
+        let context = ui.ctx().clone();
         let mut builder = TableBuilder::new(ui)
             .id_salt("fixed points")
             .striped(true)
@@ -166,8 +198,13 @@ impl FixedPointsPanel {
         }
         if selected != self.scrolled_to {
             self.scrolled_to = selected;
+            self.scrolling = 2;
+        }
+        if self.scrolling > 0 {
+            self.scrolling -= 1;
+            context.request_repaint();
             if let Some(row) = rows.iter().position(|row| Some(row.id) == selected) {
-                builder = builder.scroll_to_row(row, None);
+                builder = builder.scroll_to_row(row, Some(Align::Center));
             }
         }
         builder
@@ -178,7 +215,9 @@ impl FixedPointsPanel {
             })
             .body(|body| {
                 body.rows(ROW, rows.len(), |mut row| {
-                    let Some(point) = rows.get(row.index()) else { return };
+                    let Some(point) = rows.get(row.index()) else {
+                        return;
+                    };
                     row.set_selected(selected == Some(point.id));
                     for (column, field) in FIELDS.iter().enumerate() {
                         row.col(|ui| {
@@ -191,7 +230,11 @@ impl FixedPointsPanel {
                     }
                     let response = row.response();
                     response.widget_info(|| {
-                        egui::WidgetInfo::labeled(egui::Role::Row, true, format!("fixed point {}", point.id))
+                        egui::WidgetInfo::labeled(
+                            egui::Role::Row,
+                            true,
+                            format!("fixed point {}", point.id),
+                        )
                     });
                     if response.clicked() {
                         let again = selected == Some(point.id);
@@ -209,24 +252,37 @@ impl Sort {
         let is_sorted = self.column == column;
         let text = RichText::new(field.heading).family(look::bold()).size(12.0);
         ui.add_space(4.0);
-        let label = egui::Label::new(text).truncate().selectable(false).sense(Sense::click());
+        let label = egui::Label::new(text)
+            .truncate()
+            .selectable(false)
+            .sense(Sense::click());
         let response = ui.add(label).on_hover_text(field.doc);
         if is_sorted {
             // A small triangle below the heading points to where the numbers grow.
             let tip = if self.descending { 3.0 } else { -3.0 };
             let (x, y) = (response.rect.center().x, ui.max_rect().bottom() - 3.0);
             let corner = |dx: f32, dy: f32| egui::pos2(x + dx, y + dy);
-            let triangle = vec![corner(-4.0, -tip / 2.0), corner(4.0, -tip / 2.0), corner(0.0, tip / 2.0)];
+            let triangle = vec![
+                corner(-4.0, -tip / 2.0),
+                corner(4.0, -tip / 2.0),
+                corner(0.0, tip / 2.0),
+            ];
             let color = look::accent(ui.visuals());
-            ui.painter().add(egui::Shape::convex_polygon(triangle, color, Stroke::NONE));
+            ui.painter()
+                .add(egui::Shape::convex_polygon(triangle, color, Stroke::NONE));
         }
         if response.clicked() {
-            *self = Sort { column, descending: is_sorted && !self.descending };
+            *self = Sort {
+                column,
+                descending: is_sorted && !self.descending,
+            };
         }
     }
 
     fn apply(self, rows: &mut [&FixedPointRow]) {
-        let Some(field) = FIELDS.get(self.column) else { return };
+        let Some(field) = FIELDS.get(self.column) else {
+            return;
+        };
         rows.sort_by(|a, b| {
             let (x, y) = ((field.order)(a), (field.order)(b));
             // Rows without a number stand last in either direction.
@@ -248,17 +304,26 @@ fn marker(ui: &mut Ui, point: &FixedPointRow) {
         egui::Vec2::splat(10.0),
     );
     let painter = ui.painter();
-    let ink = if ui.visuals().dark_mode { ui.visuals().text_color() } else { look::STABLE };
+    let ink = if ui.visuals().dark_mode {
+        ui.visuals().text_color()
+    } else {
+        look::STABLE
+    };
     match (point.verdict.as_str(), point.is_stable()) {
         ("fixed", true) => painter.circle_filled(rect.center(), 3.6, ink),
-        ("fixed", false) => painter.circle_stroke(rect.center(), 3.2, Stroke::new(1.4, look::UNSTABLE)),
+        ("fixed", false) => {
+            painter.circle_stroke(rect.center(), 3.2, Stroke::new(1.4, look::UNSTABLE))
+        }
         ("slow", _) => painter.rect_stroke(
             rect.shrink(2.0),
             0.0,
             Stroke::new(1.2, ui.visuals().weak_text_color()),
             egui::StrokeKind::Inside,
         ),
-        _ => painter.line_segment([rect.left_center(), rect.right_center()], Stroke::new(1.0, ink.gamma_multiply(0.4))),
+        _ => painter.line_segment(
+            [rect.left_center(), rect.right_center()],
+            Stroke::new(1.0, ink.gamma_multiply(0.4)),
+        ),
     };
 }
 
@@ -272,23 +337,30 @@ fn modes(ui: &mut Ui, point: &FixedPointRow) {
         (verdict, None) => verdict.to_owned(),
     };
     ui.label(look::strong(format!("Point {}: {kind}", point.id)));
-    egui::Grid::new("modes").num_columns(4).spacing([18.0, 2.0]).show(ui, |ui| {
-        for heading in ["eigenvalue λ", "|λ|", "time constant", "period"] {
-            ui.label(RichText::new(heading).small().weak());
-        }
-        ui.end_row();
-        for mode in point.modes.iter().filter(|mode| mode.im >= 0.0).take(4) {
-            ui.label(eigenvalue(mode));
-            ui.label(decimal(mode.modulus));
-            ui.label(steps(mode.time_constant));
-            ui.label(steps(mode.period));
+    egui::Grid::new("modes")
+        .num_columns(4)
+        .spacing([18.0, 2.0])
+        .show(ui, |ui| {
+            for heading in ["eigenvalue λ", "|λ|", "time constant", "period"] {
+                ui.label(RichText::new(heading).small().weak());
+            }
             ui.end_row();
-        }
-    });
+            for mode in point.modes.iter().filter(|mode| mode.im >= 0.0).take(4) {
+                ui.label(eigenvalue(mode));
+                ui.label(decimal(mode.modulus));
+                ui.label(steps(mode.time_constant));
+                ui.label(steps(mode.period));
+                ui.end_row();
+            }
+        });
 }
 
 fn eigenvalue(mode: &Mode) -> String {
-    if mode.im == 0.0 { decimal(mode.re) } else { format!("{} ± {}i", decimal(mode.re), decimal(mode.im)) }
+    if mode.im == 0.0 {
+        decimal(mode.re)
+    } else {
+        format!("{} ± {}i", decimal(mode.re), decimal(mode.im))
+    }
 }
 
 fn steps(value: f64) -> String {
@@ -308,7 +380,11 @@ fn steps(value: f64) -> String {
 
 /// Three decimals, with a real minus sign.
 fn decimal(value: f64) -> String {
-    if value.is_finite() { format!("{value:.3}").replace('-', "−") } else { "–".into() }
+    if value.is_finite() {
+        format!("{value:.3}").replace('-', "−")
+    } else {
+        "–".into()
+    }
 }
 
 /// Two digits and a power of ten.
@@ -342,16 +418,45 @@ mod tests {
 
     #[test]
     fn rows_sort_by_a_column_and_those_without_a_number_stand_last() {
-        let rows = [row(0, Some(2)), row(1, None), row(2, Some(0)), row(3, Some(2))];
+        let rows = [
+            row(0, Some(2)),
+            row(1, None),
+            row(2, Some(0)),
+            row(3, Some(2)),
+        ];
         let order = |sort: Sort| {
             let mut rows: Vec<&FixedPointRow> = rows.iter().collect();
             sort.apply(&mut rows);
             rows.iter().map(|row| row.id).collect::<Vec<_>>()
         };
-        assert_eq!(order(Sort { column: 0, descending: true }), [3, 2, 1, 0]);
-        assert_eq!(order(Sort { column: 1, descending: false }), [2, 0, 3, 1]);
-        assert_eq!(order(Sort { column: 1, descending: true }), [0, 3, 2, 1]);
-        assert_eq!(order(Sort { column: 99, descending: false }), [0, 1, 2, 3]);
+        assert_eq!(
+            order(Sort {
+                column: 0,
+                descending: true
+            }),
+            [3, 2, 1, 0]
+        );
+        assert_eq!(
+            order(Sort {
+                column: 1,
+                descending: false
+            }),
+            [2, 0, 3, 1]
+        );
+        assert_eq!(
+            order(Sort {
+                column: 1,
+                descending: true
+            }),
+            [0, 3, 2, 1]
+        );
+        assert_eq!(
+            order(Sort {
+                column: 99,
+                descending: false
+            }),
+            [0, 1, 2, 3]
+        );
     }
 
     #[test]

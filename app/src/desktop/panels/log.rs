@@ -24,22 +24,32 @@ impl Panel for LogPanel {
             return;
         }
         egui::Frame::new().inner_margin(8).show(ui, |ui| {
-            ScrollArea::vertical().auto_shrink(false).stick_to_bottom(true).show(ui, |ui| {
-                ui.style_mut().interaction.selectable_labels = true;
-                for entry in log {
-                    ui.horizontal_top(|ui| {
-                        let seconds = entry.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-                        let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
-                        let time = format!("{hours:02}:{minutes:02}:{:02}", seconds % 60);
-                        ui.label(RichText::new(time).monospace().weak()).on_hover_text("UTC");
-                        let text = match entry.level {
-                            Level::Note => RichText::new(&entry.text),
-                            Level::Error => RichText::new(&entry.text).color(ui.visuals().error_fg_color),
-                        };
-                        ui.add(egui::Label::new(text).wrap());
-                    });
-                }
-            });
+            ScrollArea::vertical()
+                .auto_shrink(false)
+                .stick_to_bottom(true)
+                .show(ui, |ui| {
+                    ui.style_mut().interaction.selectable_labels = true;
+                    for entry in log {
+                        ui.horizontal_top(|ui| {
+                            let seconds = entry
+                                .time
+                                .duration_since(UNIX_EPOCH)
+                                .unwrap_or_default()
+                                .as_secs();
+                            let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
+                            let time = format!("{hours:02}:{minutes:02}:{:02}", seconds % 60);
+                            ui.label(RichText::new(time).monospace().weak())
+                                .on_hover_text("UTC");
+                            let text = match entry.level {
+                                Level::Note => RichText::new(&entry.text),
+                                Level::Error => {
+                                    RichText::new(&entry.text).color(ui.visuals().error_fg_color)
+                                }
+                            };
+                            ui.add(egui::Label::new(text).wrap());
+                        });
+                    }
+                });
         });
     }
 }

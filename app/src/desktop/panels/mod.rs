@@ -47,7 +47,10 @@ pub fn panels() -> Vec<Box<dyn Panel>> {
 pub(super) fn title_of(name: &str) -> String {
     let mut letters = name.chars();
     match letters.next() {
-        Some(first) => first.to_uppercase().chain(letters.map(|c| if c == '_' { ' ' } else { c })).collect(),
+        Some(first) => first
+            .to_uppercase()
+            .chain(letters.map(|c| if c == '_' { ' ' } else { c }))
+            .collect(),
         None => String::new(),
     }
 }
@@ -63,8 +66,16 @@ pub(super) fn placeholder(ui: &mut Ui, what: &str, how: &str) {
         ui.painter().layout_job(job)
     };
     let mut letters = what.chars();
-    let sentence: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
-    let galleys = [layout(sentence, egui::TextStyle::Body), layout(how.to_owned(), egui::TextStyle::Small)];
+    let sentence: String = letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(letters)
+        .collect();
+    let galleys = [
+        layout(sentence, egui::TextStyle::Body),
+        layout(how.to_owned(), egui::TextStyle::Small),
+    ];
     const GAP: f32 = 6.0;
     let height: f32 = galleys.iter().map(|galley| galley.size().y).sum::<f32>() + GAP;
     let mut at = egui::pos2(rect.center().x, rect.center().y - height / 2.0);
