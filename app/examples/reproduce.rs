@@ -21,7 +21,11 @@ use std::time::Instant;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Trains and analyses an example with some keys replaced.
-fn run(name: &str, assignments: &[(&str, &str, Value)], engine: &mut dyn Engine) -> Result<(Results, f64)> {
+fn run(
+    name: &str,
+    assignments: &[(&str, &str, Value)],
+    engine: &mut dyn Engine,
+) -> Result<(Results, f64)> {
     let mut experiment: Experiment = example(name).ok_or("no such example")?.experiment()?;
     for (table, key, value) in assignments {
         let settings = match *table {
@@ -73,7 +77,11 @@ fn flip_flop(page: &mut String, engine: &mut dyn Engine) -> Result<()> {
         let (results, seconds) = run("flip_flop", &[("", "seed", Value::Integer(seed))], engine)?;
         let training = results.table(TRAINING).ok_or("no training table")?;
         let updates = training.u64_column("update")?.last().copied().unwrap_or(0);
-        let held_out = training.f64_column("held_out_loss")?.into_iter().rfind(|x| !x.is_nan()).unwrap_or(f64::NAN);
+        let held_out = training
+            .f64_column("held_out_loss")?
+            .into_iter()
+            .rfind(|x| !x.is_nan())
+            .unwrap_or(f64::NAN);
         let accuracy = results
             .table("performance")
             .ok_or("no performance")?
@@ -82,15 +90,21 @@ fn flip_flop(page: &mut String, engine: &mut dyn Engine) -> Result<()> {
             .copied()
             .unwrap_or(f64::NAN);
         let table = results.table("fixed_points").ok_or("no fixed points")?;
-        let points: Vec<_> = kept_points(table)?.into_iter().filter(|p| p.verdict == "fixed").collect();
+        let points: Vec<_> = kept_points(table)?
+            .into_iter()
+            .filter(|p| p.verdict == "fixed")
+            .collect();
         let mut by_unstable = vec![0usize; 4];
         for point in &points {
             let n = point.n_unstable.unwrap_or(0) as usize;
             by_unstable.resize(by_unstable.len().max(n + 1), 0);
             by_unstable[n] += 1;
         }
-        let (verdicts, residuals, indices) =
-            (table.text_column("verdict")?, table.f64_column("residual")?, table.f64_column("index")?);
+        let (verdicts, residuals, indices) = (
+            table.text_column("verdict")?,
+            table.f64_column("residual")?,
+            table.f64_column("index")?,
+        );
         let fixed = || (0..verdicts.len()).filter(|&row| verdicts[row] == Some("fixed"));
         let residual = fixed().map(|row| residuals[row]).fold(0.0, f64::max);
         let index_sum: f64 = fixed().map(|row| indices[row]).sum();
@@ -102,9 +116,15 @@ fn flip_flop(page: &mut String, engine: &mut dyn Engine) -> Result<()> {
             points.len(),
             counts.join(" / ")
         )?;
-        println!("flip-flop seed {seed}: {} fixed points, {seconds:.1} s", points.len());
+        println!(
+            "flip-flop seed {seed}: {} fixed points, {seconds:.1} s",
+            points.len()
+        );
     }
-    writeln!(page, "\nExactly 27 points, 8 / 12 / 6 / 1, residual below 1e-12: **{exact} of 10 seeds**.\n")?;
+    writeln!(
+        page,
+        "\nExactly 27 points, 8 / 12 / 6 / 1, residual below 1e-12: **{exact} of 10 seeds**.\n"
+    )?;
     Ok(())
 }
 
@@ -124,7 +144,11 @@ fn heartbeat(page: &mut String, engine: &mut dyn Engine) -> Result<()> {
         let (results, seconds) = run("ecg", &[("", "seed", Value::Integer(seed))], engine)?;
         let table = results.table("free_run").ok_or("no free run")?;
         let number = |column: &str, row: usize| -> Result<f64> {
-            Ok(table.f64_column(column)?.get(row).copied().unwrap_or(f64::NAN))
+            Ok(table
+                .f64_column(column)?
+                .get(row)
+                .copied()
+                .unwrap_or(f64::NAN))
         };
         let spread = table
             .columns()
@@ -136,7 +160,11 @@ fn heartbeat(page: &mut String, engine: &mut dyn Engine) -> Result<()> {
             writeln!(
                 page,
                 "| {} | {} | {:.2} | {:.2} | {:.0} | {:.2} |",
-                if row == 0 { "the recording, test part".to_owned() } else { format!("network, seed {seed}") },
+                if row == 0 {
+                    "the recording, test part".to_owned()
+                } else {
+                    format!("network, seed {seed}")
+                },
                 table.bool_column("bounded")?[row],
                 number("largest_state", row)?,
                 number("peaks_per_1000_steps", row)?,

@@ -58,16 +58,35 @@ pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
     let mut settings = Settings::from_defaults("model", kind.keys);
     let plrnn = settings.keys().any(|key| key.name == "hidden");
     settings
-        .set(if plrnn { "hidden" } else { "units" }, Value::Integer(options.hidden as i64))
-        .map_err(|_| Error::argument("--hidden", options.hidden.to_string(), "an integer from 1 to 100000"))?;
+        .set(
+            if plrnn { "hidden" } else { "units" },
+            Value::Integer(options.hidden as i64),
+        )
+        .map_err(|_| {
+            Error::argument(
+                "--hidden",
+                options.hidden.to_string(),
+                "an integer from 1 to 100000",
+            )
+        })?;
     let (architecture, initialisation) = kind.build(&settings, CHANNELS, CHANNELS)?;
     let mut ensemble = Ensemble::new(architecture, &initialisation, options.networks, 1);
     let mut random = Random::new(1, Stream::TRIALS, 0);
     let mut numbers = |dim| {
-        Array3::from_shape_simple_fn((options.batch, options.steps, dim), || 2.0 * random.uniform_f32() - 1.0)
+        Array3::from_shape_simple_fn((options.batch, options.steps, dim), || {
+            2.0 * random.uniform_f32() - 1.0
+        })
     };
-    let trials = Trials { inputs: numbers(CHANNELS), targets: numbers(CHANNELS), mask: None, initial: None };
-    let objective = Objective { loss: Loss::MeanSquaredError, forcing: None };
+    let trials = Trials {
+        inputs: numbers(CHANNELS),
+        targets: numbers(CHANNELS),
+        mask: None,
+        initial: None,
+    };
+    let objective = Objective {
+        loss: Loss::MeanSquaredError,
+        forcing: None,
+    };
     let optimiser = Optimiser {
         rule: Rule::Adam,
         beta1: 0.9,
@@ -84,19 +103,33 @@ pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
     let begun = Instant::now();
     while seconds.len() < 4 || begun.elapsed().as_secs_f64() < MEASURED_SECONDS {
         let started = Instant::now();
-        let jobs: Vec<Job> =
-            ensemble.parameters.iter().map(|parameters| Job { parameters, trials: &trials }).collect();
+        let jobs: Vec<Job> = ensemble
+            .parameters
+            .iter()
+            .map(|parameters| Job {
+                parameters,
+                trials: &trials,
+            })
+            .collect();
         let gradients = engine.gradients(&ensemble.architecture, &objective, &jobs);
-        for ((parameters, gradient), moments) in
-            ensemble.parameters.iter_mut().zip(&gradients).zip(&mut moments)
+        for ((parameters, gradient), moments) in ensemble
+            .parameters
+            .iter_mut()
+            .zip(&gradients)
+            .zip(&mut moments)
         {
             optimiser.update(parameters, &gradient.gradient, &trainable, moments, 1e-3);
         }
         seconds.push(started.elapsed().as_secs_f64());
     }
     // The first update touches fresh memory.
-    let best = seconds.iter().skip(1).copied().fold(f64::INFINITY, f64::min);
-    let operations = operations(&ensemble.architecture, options.batch, options.steps) * options.networks as f64;
+    let best = seconds
+        .iter()
+        .skip(1)
+        .copied()
+        .fold(f64::INFINITY, f64::min);
+    let operations =
+        operations(&ensemble.architecture, options.batch, options.steps) * options.networks as f64;
     let gflops = operations / best / 1e9;
     let rate = options.networks as f64 / best;
     Ok(if json {
@@ -125,6 +158,7 @@ pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
 /// 4 backward. Pointwise work is not counted, as is customary.
 fn operations(architecture: &Architecture, batch: usize, steps: usize) -> f64 {
     let layout = architecture.layout();
-    let weights = layout.recurrent.len() + layout.hidden.len() + layout.input.len() + layout.readout.len();
+    let weights =
+        layout.recurrent.len() + layout.hidden.len() + layout.input.len() + layout.readout.len();
     6.0 * weights as f64 * (batch * steps) as f64
 }

@@ -224,7 +224,13 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build_global()
-            .map_err(|error| Error::argument("--threads", error.to_string(), "threads that can be started"))?;
+            .map_err(|error| {
+                Error::argument(
+                    "--threads",
+                    error.to_string(),
+                    "threads that can be started",
+                )
+            })?;
     }
     match arguments.verb {
         None => desktop(DesktopArguments::default()),
@@ -236,11 +242,23 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
             let control = interruptible();
             let mut engine = session::engine("auto")?;
             let mut progress = Progress::new();
-            session::analyze(&folder, &experiment, &mut *engine, &only, &control, &mut |event| progress.event(event))?;
+            session::analyze(
+                &folder,
+                &experiment,
+                &mut *engine,
+                &only,
+                &control,
+                &mut |event| progress.event(event),
+            )?;
             progress.finish();
             Ok(ExitCode::SUCCESS)
         }
-        Some(Verb::Figures { dir, only, format, width }) => {
+        Some(Verb::Figures {
+            dir,
+            only,
+            format,
+            width,
+        }) => {
             let (folder, experiment) = open(&dir)?;
             let options = FigureOptions {
                 only,
@@ -248,12 +266,21 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
                 width_mm: width.as_deref().map(width_in_mm).transpose()?,
             };
             let mut progress = Progress::new();
-            session::draw(&folder, &experiment, &options, &mut |event| progress.event(event))?;
+            session::draw(&folder, &experiment, &options, &mut |event| {
+                progress.event(event)
+            })?;
             progress.finish();
             Ok(ExitCode::SUCCESS)
         }
-        Some(Verb::Import { weights, model, nonlinearity, out }) => {
-            for line in crate::import::import(&weights, model.as_deref(), nonlinearity.as_deref(), &out)? {
+        Some(Verb::Import {
+            weights,
+            model,
+            nonlinearity,
+            out,
+        }) => {
+            for line in
+                crate::import::import(&weights, model.as_deref(), nonlinearity.as_deref(), &out)?
+            {
                 println!("{line}");
             }
             Ok(ExitCode::SUCCESS)
@@ -284,7 +311,10 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
             print!("{}", bench(&options, arguments.json)?);
             Ok(ExitCode::SUCCESS)
         }
-        Some(Verb::New { example: name, file }) => new(&name, file),
+        Some(Verb::New {
+            example: name,
+            file,
+        }) => new(&name, file),
     }
 }
 
@@ -292,7 +322,11 @@ fn desktop(arguments: DesktopArguments) -> Outcome<ExitCode> {
     use crate::desktop::{DesktopError, DesktopOptions, Open};
     let seconds = |after: f64| {
         std::time::Duration::try_from_secs_f64(after).map_err(|error| {
-            Error::argument("--screenshot-after", format!("{after}: {error}"), "a number of seconds of at least 0")
+            Error::argument(
+                "--screenshot-after",
+                format!("{after}: {error}"),
+                "a number of seconds of at least 0",
+            )
         })
     };
     if let Some(path) = arguments.open.as_ref().filter(|path| !path.exists()) {
@@ -321,21 +355,34 @@ fn desktop(arguments: DesktopArguments) -> Outcome<ExitCode> {
 fn run(arguments: &RunArguments, whole: bool) -> Outcome<ExitCode> {
     let mut engine = session::engine(&arguments.device)?;
     let experiment = Experiment::read_to_run(&arguments.experiment, &arguments.set)?;
-    let dir = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(experiment.name()));
+    let dir = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| Path::new("runs").join(experiment.name()));
     let folder = session::prepare(&dir, &experiment)?;
     let control = interruptible();
     let command: Vec<String> = std::env::args().collect();
     let mut progress = Progress::new();
     let mut saved = None;
-    let trained = session::train(&folder, &experiment, &mut *engine, &command, &control, &mut |event| {
-        if let session::Event::Checkpoint { update } = event {
-            saved = Some(update);
-        }
-        progress.event(event);
-    });
+    let trained = session::train(
+        &folder,
+        &experiment,
+        &mut *engine,
+        &command,
+        &control,
+        &mut |event| {
+            if let session::Event::Checkpoint { update } = event {
+                saved = Some(update);
+            }
+            progress.event(event);
+        },
+    );
     progress.finish();
     if let Err(Fault::Stopped) = trained {
-        eprintln!("nullcline: stopped; {} is saved, the same command continues", folder.path().display());
+        eprintln!(
+            "nullcline: stopped; {} is saved, the same command continues",
+            folder.path().display()
+        );
         return Ok(ExitCode::from(130));
     }
     let statuses = match (trained, saved) {
@@ -350,8 +397,20 @@ fn run(arguments: &RunArguments, whole: bool) -> Outcome<ExitCode> {
         (Err(fault), _) => return Err(fault),
     };
     if whole {
-        session::analyze(&folder, &experiment, &mut *engine, &[], &control, &mut |event| progress.event(event))?;
-        session::draw(&folder, &experiment, &FigureOptions::default(), &mut |event| progress.event(event))?;
+        session::analyze(
+            &folder,
+            &experiment,
+            &mut *engine,
+            &[],
+            &control,
+            &mut |event| progress.event(event),
+        )?;
+        session::draw(
+            &folder,
+            &experiment,
+            &FigureOptions::default(),
+            &mut |event| progress.event(event),
+        )?;
         progress.finish();
         print!("{}", show(&folder, &experiment, false)?);
     }
@@ -361,9 +420,15 @@ fn run(arguments: &RunArguments, whole: bool) -> Outcome<ExitCode> {
 
 /// Status 1 where a network diverged or did not reach the loss asked for.
 fn verdict(experiment: &Experiment, statuses: &[Status], folder: &RunFolder) -> ExitCode {
-    let diverged = statuses.iter().filter(|status| matches!(status, Status::Diverged { .. })).count();
+    let diverged = statuses
+        .iter()
+        .filter(|status| matches!(status, Status::Diverged { .. }))
+        .count();
     let missed = if experiment.training.is_set("stop_loss") {
-        statuses.iter().filter(|status| matches!(status, Status::AllUpdates | Status::NoImprovement)).count()
+        statuses
+            .iter()
+            .filter(|status| matches!(status, Status::AllUpdates | Status::NoImprovement))
+            .count()
     } else {
         0
     };
@@ -401,7 +466,9 @@ fn open(dir: &Path) -> Outcome<(RunFolder, Experiment)> {
 fn checked_formats(formats: Vec<String>) -> Outcome<Option<Vec<String>>> {
     for format in &formats {
         if !crate::experiment::FORMATS.contains(&format.as_str()) {
-            return Err(Error::argument("--format", format, crate::experiment::FORMATS.join(", ")).into());
+            return Err(
+                Error::argument("--format", format, crate::experiment::FORMATS.join(", ")).into(),
+            );
         }
     }
     Ok((!formats.is_empty()).then_some(formats))
@@ -415,17 +482,39 @@ fn width_in_mm(text: &str) -> Outcome<f64> {
             .parse()
             .ok()
             .filter(|mm: &f64| (40.0..=400.0).contains(mm))
-            .ok_or_else(|| Error::argument("--width", text, "single, double, or millimetres from 40 to 400").into()),
+            .ok_or_else(|| {
+                Error::argument(
+                    "--width",
+                    text,
+                    "single, double, or millimetres from 40 to 400",
+                )
+                .into()
+            }),
     }
 }
 
 fn list(what: Listed, json: bool) -> String {
     let entries: Vec<(String, String)> = match what {
-        Listed::Tasks => TASKS.iter().map(|kind| (kind.name.into(), kind.summary.into())).collect(),
-        Listed::Cells => MODELS.iter().map(|kind| (kind.name.into(), kind.summary.into())).collect(),
-        Listed::Analyses => ANALYSES.iter().map(|kind| (kind.name.into(), kind.summary.into())).collect(),
-        Listed::Figures => FIGURES.iter().map(|kind| (kind.name.into(), kind.summary.into())).collect(),
-        Listed::Examples => EXAMPLES.iter().map(|e| (e.name.into(), e.summary.into())).collect(),
+        Listed::Tasks => TASKS
+            .iter()
+            .map(|kind| (kind.name.into(), kind.summary.into()))
+            .collect(),
+        Listed::Cells => MODELS
+            .iter()
+            .map(|kind| (kind.name.into(), kind.summary.into()))
+            .collect(),
+        Listed::Analyses => ANALYSES
+            .iter()
+            .map(|kind| (kind.name.into(), kind.summary.into()))
+            .collect(),
+        Listed::Figures => FIGURES
+            .iter()
+            .map(|kind| (kind.name.into(), kind.summary.into()))
+            .collect(),
+        Listed::Examples => EXAMPLES
+            .iter()
+            .map(|e| (e.name.into(), e.summary.into()))
+            .collect(),
         Listed::Devices => vec![(
             "cpu".into(),
             format!(
@@ -442,8 +531,15 @@ fn list(what: Listed, json: bool) -> String {
             .collect();
         return format!("{}\n", serde_json::Value::Array(objects));
     }
-    let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    entries.iter().map(|(name, summary)| format!("{name:width$}  {summary}\n")).collect()
+    let width = entries
+        .iter()
+        .map(|(name, _)| name.len())
+        .max()
+        .unwrap_or(0);
+    entries
+        .iter()
+        .map(|(name, summary)| format!("{name:width$}  {summary}\n"))
+        .collect()
 }
 
 fn new(name: &str, file: Option<PathBuf>) -> Outcome<ExitCode> {
@@ -461,7 +557,10 @@ fn new(name: &str, file: Option<PathBuf>) -> Outcome<ExitCode> {
         .into());
     }
     let text = example.experiment()?.to_toml(true);
-    write_atomically(&file, format!("# {}\n# {}\n\n{text}", example.title, example.summary).as_bytes())?;
+    write_atomically(
+        &file,
+        format!("# {}\n# {}\n\n{text}", example.title, example.summary).as_bytes(),
+    )?;
     println!("wrote {}", file.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -22,14 +22,20 @@ pub const TOP_KEYS: &[Key] = &[
     },
     Key {
         name: "seed",
-        kind: Kind::Integer { min: 0, max: i64::MAX },
+        kind: Kind::Integer {
+            min: 0,
+            max: i64::MAX,
+        },
         default: Preset::Integer(1),
         unit: "",
         doc: "Seed of all random numbers. Network k of an ensemble is the single network of seed + k.",
     },
     Key {
         name: "networks",
-        kind: Kind::Integer { min: 1, max: 1_000_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
         default: Preset::Integer(1),
         unit: "",
         doc: "Networks to train side by side; they differ by seed.",
@@ -40,7 +46,10 @@ pub const TOP_KEYS: &[Key] = &[
 pub const FIGURE_KEYS: &[Key] = &[
     Key {
         name: "width",
-        kind: Kind::Number { min: 40.0, max: 400.0 },
+        kind: Kind::Number {
+            min: 40.0,
+            max: 400.0,
+        },
         default: Preset::Number(89.0),
         unit: "mm",
         doc: "Width of the figures: 89 is one journal column, 120 one and a half, 183 two.",
@@ -54,7 +63,10 @@ pub const FIGURE_KEYS: &[Key] = &[
     },
     Key {
         name: "network",
-        kind: Kind::Integer { min: 0, max: 1_000_000 },
+        kind: Kind::Integer {
+            min: 0,
+            max: 1_000_000,
+        },
         default: Preset::Integer(0),
         unit: "",
         doc: "The network of an ensemble that figures of a single network show, from 0.",
@@ -126,7 +138,12 @@ impl Experiment {
             training: Settings::from_defaults("training", &[training::KEYS]),
             analyses: ANALYSES
                 .iter()
-                .map(|kind| (kind.name, Settings::from_defaults(&table_name(kind), &kind.schema())))
+                .map(|kind| {
+                    (
+                        kind.name,
+                        Settings::from_defaults(&table_name(kind), &kind.schema()),
+                    )
+                })
                 .collect(),
             figures: Settings::from_defaults("figures", &[FIGURE_KEYS]),
         };
@@ -189,19 +206,26 @@ impl Experiment {
         document.check_tables(&tables)?;
         let top = document.section("", &[TOP_KEYS])?;
         let name = top.text("name");
-        if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) || name.starts_with('.')
+        if name.is_empty()
+            || !name
+                .chars()
+                .all(|c| c.is_alphanumeric() || "-_.".contains(c))
+            || name.starts_with('.')
         {
             return Err(Error::Setting {
                 file: document.name().into(),
                 line: document.line("name"),
                 key: "name".into(),
                 found: format!("\"{name}\"").into(),
-                allowed: "letters, digits, '-', '_' and '.', not starting with '.': it names a folder".into(),
+                allowed:
+                    "letters, digits, '-', '_' and '.', not starting with '.': it names a folder"
+                        .into(),
                 hint: None,
             });
         }
         let task = task_settings(document)?;
-        let model_name = document.choice("model.kind", &names(MODELS, |kind: &ModelKind| kind.name))?;
+        let model_name =
+            document.choice("model.kind", &names(MODELS, |kind: &ModelKind| kind.name))?;
         let Some(model_kind) = nullcline_models::registry::kind(&model_name) else {
             // `choice` has admitted the names of the registry only.
             return Err(Error::missing(Path::new(document.name()), "a model"));
@@ -213,7 +237,12 @@ impl Experiment {
             training: document.section("training", &[training::KEYS])?,
             analyses: ANALYSES
                 .iter()
-                .map(|kind| Ok((kind.name, document.section(&table_name(kind), &kind.schema())?)))
+                .map(|kind| {
+                    Ok((
+                        kind.name,
+                        document.section(&table_name(kind), &kind.schema())?,
+                    ))
+                })
                 .collect::<Result<_>>()?,
             figures: document.section("figures", &[FIGURE_KEYS])?,
         };
@@ -235,15 +264,22 @@ impl Experiment {
     /// The experiment as TOML, every default written out; with `comments` each key has its documentation
     /// above it.
     pub fn to_toml(&self, comments: bool) -> String {
-        let tables: Vec<(String, &Settings)> =
-            self.analyses.iter().map(|(name, settings)| (format!("analysis.{name}"), settings)).collect();
+        let tables: Vec<(String, &Settings)> = self
+            .analyses
+            .iter()
+            .map(|(name, settings)| (format!("analysis.{name}"), settings))
+            .collect();
         let mut sections: Vec<(&str, &Settings)> = vec![
             ("", &self.top),
             ("task", &self.task),
             ("model", &self.model),
             ("training", &self.training),
         ];
-        sections.extend(tables.iter().map(|(name, settings)| (name.as_str(), *settings)));
+        sections.extend(
+            tables
+                .iter()
+                .map(|(name, settings)| (name.as_str(), *settings)),
+        );
         sections.push(("figures", &self.figures));
         write_toml(&sections, comments)
     }
@@ -265,7 +301,10 @@ impl Experiment {
 
     /// The settings of an analysis; `None` for a name that the registry lacks.
     pub fn analysis(&self, name: &str) -> Option<&Settings> {
-        self.analyses.iter().find(|(known, _)| *known == name).map(|(_, settings)| settings)
+        self.analyses
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, settings)| settings)
     }
 
     /// Builds task and architecture; what only their combination shows to be wrong is found here.
@@ -274,7 +313,8 @@ impl Experiment {
     /// A recording that cannot be read or does not fit, sizes that contradict each other, a training method
     /// that task or cell do not allow.
     pub fn build(&self) -> Result<Built> {
-        let unknown = |what: &str, name: &str| Error::argument(what, name, "a name of the registry");
+        let unknown =
+            |what: &str, name: &str| Error::argument(what, name, "a name of the registry");
         let task_kind = nullcline_tasks::kind(self.task.text("kind"))
             .ok_or_else(|| unknown("key \"task.kind\"", self.task.text("kind")))?;
         let model_kind = nullcline_models::registry::kind(self.model.text("kind"))
@@ -284,9 +324,24 @@ impl Experiment {
         let (architecture, initialisation) = model_kind.build(&self.model, inputs, outputs)?;
         let training = TrainingSettings::from_settings(&self.training)?;
         // A method that does not fit task or cell is refused by the trainer: try it with as little as it takes.
-        let least = TrainingSettings { evaluation_trials: 1, ..training.clone() };
-        Trainer::new(&*task, architecture.clone(), &initialisation, least, 1, self.seed())?;
-        Ok(Built { task, architecture, initialisation, training })
+        let least = TrainingSettings {
+            evaluation_trials: 1,
+            ..training.clone()
+        };
+        Trainer::new(
+            &*task,
+            architecture.clone(),
+            &initialisation,
+            least,
+            1,
+            self.seed(),
+        )?;
+        Ok(Built {
+            task,
+            architecture,
+            initialisation,
+            training,
+        })
     }
 
     /// The files that the task reads, for provenance.
@@ -337,7 +392,9 @@ fn resolve_paths(document: &Document, settings: &mut Settings) -> Result<()> {
     let paths: Vec<(&'static str, String)> = settings
         .iter()
         .filter_map(|(key, value)| match (key.kind, value) {
-            (Kind::Path, Some(Value::Text(path))) if !path.starts_with(BUILTIN) => Some((key.name, path.clone())),
+            (Kind::Path, Some(Value::Text(path))) if !path.starts_with(BUILTIN) => {
+                Some((key.name, path.clone()))
+            }
             _ => None,
         })
         .collect();
@@ -361,7 +418,11 @@ mod tests {
                 for comments in [false, true] {
                     let text = experiment.to_toml(comments);
                     let document = Document::parse("written.toml", &text).unwrap();
-                    assert_eq!(Experiment::from_document(&document).unwrap(), experiment, "{text}");
+                    assert_eq!(
+                        Experiment::from_document(&document).unwrap(),
+                        experiment,
+                        "{text}"
+                    );
                 }
             }
         }
@@ -370,9 +431,13 @@ mod tests {
     #[test]
     fn a_name_that_is_no_folder_name_is_refused() {
         for name in ["", "../elsewhere", "a/b", ".hidden"] {
-            let text = format!("name = \"{name}\"\n[task]\nkind = \"flip_flop\"\n[model]\nkind = \"gru\"\n");
+            let text = format!(
+                "name = \"{name}\"\n[task]\nkind = \"flip_flop\"\n[model]\nkind = \"gru\"\n"
+            );
             let document = Document::parse("bad.toml", &text).unwrap();
-            let error = Experiment::from_document(&document).unwrap_err().to_string();
+            let error = Experiment::from_document(&document)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("bad.toml, line 1, key \"name\""), "{error}");
         }
     }

@@ -53,7 +53,10 @@ pub fn import(
     let outputs = task.as_ref().map(output_count).transpose()?;
     let imported = weights::import(&tensors, document.as_ref(), relu, outputs)?;
     if let Some(told) = nonlinearity
-        && !matches!(imported.architecture.cell, CellKind::VanillaRelu | CellKind::VanillaTanh)
+        && !matches!(
+            imported.architecture.cell,
+            CellKind::VanillaRelu | CellKind::VanillaTanh
+        )
     {
         return Err(Error::argument(
             "--nonlinearity",

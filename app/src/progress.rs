@@ -25,16 +25,34 @@ impl Default for Progress {
 impl Progress {
     /// Nothing shown yet.
     pub fn new() -> Self {
-        Progress { bar: None, terminal: std::io::stderr().is_terminal(), last_line: Instant::now() }
+        Progress {
+            bar: None,
+            terminal: std::io::stderr().is_terminal(),
+            last_line: Instant::now(),
+        }
     }
 
     /// Shows an event.
     pub fn event(&mut self, event: Event) {
         match event {
-            Event::Update { trainer, built, rate, seconds_left, .. } => {
+            Event::Update {
+                trainer,
+                built,
+                rate,
+                seconds_left,
+                ..
+            } => {
                 let updates = built.training.updates;
-                let running = trainer.statuses().iter().filter(|s| **s == Status::Running).count();
-                let loss = trainer.history().iter().rev().find_map(|row| row.held_out_loss);
+                let running = trainer
+                    .statuses()
+                    .iter()
+                    .filter(|s| **s == Status::Running)
+                    .count();
+                let loss = trainer
+                    .history()
+                    .iter()
+                    .rev()
+                    .find_map(|row| row.held_out_loss);
                 let networks = trainer.ensemble().len();
                 let mut words = format!("{rate:.0} updates/s");
                 if let Some(loss) = loss {
@@ -49,7 +67,9 @@ impl Progress {
                 if self.terminal {
                     let bar = self.bar.get_or_insert_with(|| {
                         let bar = ProgressBar::new(updates);
-                        if let Ok(style) = ProgressStyle::with_template("train {bar:30} {pos}/{len}  {msg}") {
+                        if let Ok(style) =
+                            ProgressStyle::with_template("train {bar:30} {pos}/{len}  {msg}")
+                        {
                             bar.set_style(style);
                         }
                         bar
@@ -97,7 +117,12 @@ pub fn duration(seconds: f64) -> String {
 mod tests {
     #[test]
     fn durations_read_well() {
-        for (seconds, text) in [(0.2, "0 s"), (59.4, "59 s"), (125.0, "2 min 5 s"), (7800.0, "2 h 10 min")] {
+        for (seconds, text) in [
+            (0.2, "0 s"),
+            (59.4, "59 s"),
+            (125.0, "2 min 5 s"),
+            (7800.0, "2 h 10 min"),
+        ] {
             assert_eq!(super::duration(seconds), text);
         }
     }

@@ -4,11 +4,11 @@
 //! never written; the command line loads them from the run folder. Both draw the same.
 
 use crate::experiment::Experiment;
+use ndarray::ArrayD;
 use nullcline_data::Result;
 use nullcline_data::npy::{read_npz, write_npz};
 use nullcline_data::run_folder::RunFolder;
 use nullcline_tables::Table;
-use ndarray::ArrayD;
 use std::collections::BTreeMap;
 
 /// The name of the training table among the others.
@@ -31,7 +31,11 @@ pub struct Results {
 impl Results {
     /// Nothing produced yet.
     pub fn new(experiment: Experiment) -> Self {
-        Results { experiment, tables: BTreeMap::new(), arrays: BTreeMap::new() }
+        Results {
+            experiment,
+            tables: BTreeMap::new(),
+            arrays: BTreeMap::new(),
+        }
     }
 
     /// Everything that a run folder holds.
@@ -41,7 +45,10 @@ impl Results {
     pub fn load(folder: &RunFolder) -> Result<Self> {
         let mut results = Results::new(Experiment::of_run(folder)?);
         if folder.training_path().exists() {
-            results.tables.insert(TRAINING.into(), Table::read_parquet(&folder.training_path())?);
+            results.tables.insert(
+                TRAINING.into(),
+                Table::read_parquet(&folder.training_path())?,
+            );
         }
         for name in folder.tables() {
             let table = Table::read_parquet(&folder.table_path(&name))?;
@@ -66,7 +73,11 @@ impl Results {
 
     /// One array of a file of arrays, if there is one yet.
     pub fn array(&self, file: &str, name: &str) -> Option<&ArrayD<f64>> {
-        self.arrays.get(file)?.iter().find(|(known, _)| known == name).map(|(_, array)| array)
+        self.arrays
+            .get(file)?
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, array)| array)
     }
 
     /// Writes the tables and arrays of these names into the run folder.

@@ -67,7 +67,11 @@ impl Control {
     /// # Errors
     /// [`Fault::Stopped`] if so.
     pub fn check(&self) -> Outcome<()> {
-        if self.is_stopped() { Err(Fault::Stopped) } else { Ok(()) }
+        if self.is_stopped() {
+            Err(Fault::Stopped)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -132,7 +136,10 @@ pub fn prepare(folder: &std::path::Path, experiment: &Experiment) -> Outcome<Run
         let present = Experiment::of_run(&folder)?;
         if let Some((key, there, here)) = first_difference(&present, experiment) {
             return Err(Error::argument(
-                format!("{}: run folder of another experiment, key \"{key}\"", folder.path().display()),
+                format!(
+                    "{}: run folder of another experiment, key \"{key}\"",
+                    folder.path().display()
+                ),
                 format!("{there} there, {here} here"),
                 "the same experiment, to continue it; or another folder with --out",
             )
@@ -151,17 +158,22 @@ pub fn prepare(folder: &std::path::Path, experiment: &Experiment) -> Outcome<Run
 
 /// The first key in which two experiments differ, among those that training depends on.
 fn first_difference(a: &Experiment, b: &Experiment) -> Option<(String, String, String)> {
-    let sections = [("", &a.top, &b.top), ("task.", &a.task, &b.task), ("model.", &a.model, &b.model), (
-        "training.",
-        &a.training,
-        &b.training,
-    )];
+    let sections = [
+        ("", &a.top, &b.top),
+        ("task.", &a.task, &b.task),
+        ("model.", &a.model, &b.model),
+        ("training.", &a.training, &b.training),
+    ];
     for (prefix, a, b) in sections {
         let show = |value: Option<&nullcline_data::settings::Value>| {
             value.map_or("not set".to_owned(), |value| value.to_toml())
         };
         for (key, value) in a.iter() {
-            let other = if b.keys().any(|known| known.name == key.name) { b.value(key.name) } else { None };
+            let other = if b.keys().any(|known| known.name == key.name) {
+                b.value(key.name)
+            } else {
+                None
+            };
             if value != other {
                 return Some((format!("{prefix}{}", key.name), show(value), show(other)));
             }
@@ -218,10 +230,20 @@ pub fn train(
         if folder.training_path().exists() {
             let metric_count = built.task.metric_names().len();
             let table = Table::read_parquet(&folder.training_path())?;
-            trainer.restore_history(history_from_table(&table, built.task.metric_names(), metric_count)?);
+            trainer.restore_history(history_from_table(
+                &table,
+                built.task.metric_names(),
+                metric_count,
+            )?);
         }
-        observe(Event::Note(format!("continuing {} at update {}", folder.path().display(), trainer.update())));
-        observe(Event::Checkpoint { update: trainer.update() });
+        observe(Event::Note(format!(
+            "continuing {} at update {}",
+            folder.path().display(),
+            trainer.update()
+        )));
+        observe(Event::Checkpoint {
+            update: trainer.update(),
+        });
     }
     folder.write_provenance(&provenance)?;
     if !resumed && built.training.snapshots.contains(&0) {
@@ -231,7 +253,8 @@ pub fn train(
     let save = |trainer: &Trainer| -> Outcome<()> {
         // The table first: if the program ends between the two, the rows beyond the checkpoint are dropped
         // when it goes on; the other way round they would be missing.
-        training_table(trainer.history(), built.task.metric_names())?.write_parquet(&folder.training_path())?;
+        training_table(trainer.history(), built.task.metric_names())?
+            .write_parquet(&folder.training_path())?;
         folder.write_checkpoint(&trainer.checkpoint())?;
         Ok(())
     };
@@ -271,7 +294,9 @@ pub fn train(
     }
     if saved != trainer.update() || !resumed {
         save(&trainer)?;
-        observe(Event::Checkpoint { update: trainer.update() });
+        observe(Event::Checkpoint {
+            update: trainer.update(),
+        });
     }
     for (network, status) in trainer.statuses().iter().enumerate() {
         if let Status::Diverged { update } = status {
@@ -306,8 +331,14 @@ fn begin_provenance(
         command: command.to_vec(),
         device: engine.name(),
         threads: rayon::current_num_threads(),
-        seeds: (0..experiment.networks() as u64).map(|k| experiment.seed().wrapping_add(k)).collect(),
-        inputs: experiment.input_files().iter().map(|path| InputFile::of(path)).collect::<Result<_, _>>()?,
+        seeds: (0..experiment.networks() as u64)
+            .map(|k| experiment.seed().wrapping_add(k))
+            .collect(),
+        inputs: experiment
+            .input_files()
+            .iter()
+            .map(|path| InputFile::of(path))
+            .collect::<Result<_, _>>()?,
         started: provenance::now(),
         resumed: Vec::new(),
         finished: None,
@@ -321,12 +352,33 @@ fn begin_provenance(
 pub fn training_table(history: &[HistoryRow], metrics: &[&str]) -> nullcline_data::Result<Table> {
     let mut table = Table::new();
     let column = |of: &dyn Fn(&HistoryRow) -> f64| history.iter().map(of).collect::<Vec<f64>>();
-    table.add("update", "updates", history.iter().map(|row| row.update).collect::<Vec<_>>())?;
-    table.add("network", "", history.iter().map(|row| row.network as u64).collect::<Vec<_>>())?;
+    table.add(
+        "update",
+        "updates",
+        history.iter().map(|row| row.update).collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "network",
+        "",
+        history
+            .iter()
+            .map(|row| row.network as u64)
+            .collect::<Vec<_>>(),
+    )?;
     table.add("loss", "", column(&|row| row.loss))?;
-    table.add("held_out_loss", "", history.iter().map(|row| row.held_out_loss).collect::<Vec<_>>())?;
+    table.add(
+        "held_out_loss",
+        "",
+        history
+            .iter()
+            .map(|row| row.held_out_loss)
+            .collect::<Vec<_>>(),
+    )?;
     for (k, name) in metrics.iter().enumerate() {
-        let values: Vec<Option<f64>> = history.iter().map(|row| row.metrics.get(k).copied()).collect();
+        let values: Vec<Option<f64>> = history
+            .iter()
+            .map(|row| row.metrics.get(k).copied())
+            .collect();
         table.add(name, "", values)?;
     }
     table.add("learning_rate", "", column(&|row| row.learning_rate))?;
@@ -345,8 +397,10 @@ fn history_from_table(
     let held_out = table.f64_column("held_out_loss")?;
     let rates = table.f64_column("learning_rate")?;
     let seconds = table.f64_column("seconds")?;
-    let measured: Vec<Vec<f64>> =
-        metrics.iter().map(|name| table.f64_column(name)).collect::<nullcline_data::Result<_>>()?;
+    let measured: Vec<Vec<f64>> = metrics
+        .iter()
+        .map(|name| table.f64_column(name))
+        .collect::<nullcline_data::Result<_>>()?;
     Ok((0..updates.len())
         .map(|i| {
             // Rows without evaluation read as NaN.
@@ -373,9 +427,12 @@ fn history_from_table(
 /// # Errors
 /// If it has no checkpoint yet, or one of another experiment.
 pub fn trained(folder: &RunFolder, built: &Built) -> Outcome<Ensemble> {
-    let checkpoint = folder
-        .read_checkpoint()?
-        .ok_or_else(|| Error::missing(&folder.checkpoint_path(), "checkpoint: the run has not been trained"))?;
+    let checkpoint = folder.read_checkpoint()?.ok_or_else(|| {
+        Error::missing(
+            &folder.checkpoint_path(),
+            "checkpoint: the run has not been trained",
+        )
+    })?;
     Ok(ensemble_from_tensors(&checkpoint, &built.architecture)?)
 }
 
@@ -391,7 +448,11 @@ fn chosen(
         return Ok(ANALYSES
             .iter()
             .filter(|kind| (kind.applies)(task))
-            .filter(|kind| experiment.analysis(kind.name).is_some_and(|settings| settings.flag("enabled")))
+            .filter(|kind| {
+                experiment
+                    .analysis(kind.name)
+                    .is_some_and(|settings| settings.flag("enabled"))
+            })
             .collect());
     }
     let mut wanted: Vec<&'static str> = Vec::new();
@@ -401,19 +462,32 @@ fn chosen(
             Error::argument("--only", format!("\"{name}\""), known.join(", "))
         })?;
         if !(kind.applies)(task) {
-            let applying: Vec<&str> =
-                ANALYSES.iter().filter(|kind| (kind.applies)(task)).map(|kind| kind.name).collect();
+            let applying: Vec<&str> = ANALYSES
+                .iter()
+                .filter(|kind| (kind.applies)(task))
+                .map(|kind| kind.name)
+                .collect();
             return Err(Error::argument(
                 "--only",
-                format!("\"{name}\", which does not apply to the task \"{}\"", task.kind()),
+                format!(
+                    "\"{name}\", which does not apply to the task \"{}\"",
+                    task.kind()
+                ),
                 applying.join(", "),
             )
             .into());
         }
         wanted.push(kind.name);
-        wanted.extend(kind.needs.iter().filter(|need| results.table(need).is_none()));
+        wanted.extend(
+            kind.needs
+                .iter()
+                .filter(|need| results.table(need).is_none()),
+        );
     }
-    Ok(ANALYSES.iter().filter(|kind| wanted.contains(&kind.name)).collect())
+    Ok(ANALYSES
+        .iter()
+        .filter(|kind| wanted.contains(&kind.name))
+        .collect())
 }
 
 /// Runs analyses on networks, into `results`; each one's tables and arrays are given to `keep` when it is
@@ -436,7 +510,9 @@ pub fn analyze_ensemble(
     for kind in chosen(experiment, &*built.task, only, results)? {
         control.check()?;
         observe(Event::Analysis { name: kind.name });
-        let Some(settings) = experiment.analysis(kind.name) else { continue };
+        let Some(settings) = experiment.analysis(kind.name) else {
+            continue;
+        };
         let mut context = Context {
             experiment,
             task: &*built.task,
@@ -511,8 +587,13 @@ pub fn draw(
             return Err(Error::argument("--only", format!("\"{name}\""), known.join(", ")).into());
         }
     }
-    let width = options.width_mm.unwrap_or(experiment.figures.number("width"));
-    let formats = options.formats.clone().unwrap_or_else(|| experiment.figures.texts("formats").to_vec());
+    let width = options
+        .width_mm
+        .unwrap_or(experiment.figures.number("width"));
+    let formats = options
+        .formats
+        .clone()
+        .unwrap_or_else(|| experiment.figures.texts("formats").to_vec());
     for kind in FIGURES {
         let named = options.only.iter().any(|name| name == kind.name);
         if !options.only.is_empty() && !named {
@@ -520,8 +601,12 @@ pub fn draw(
         }
         let Some(figure) = (kind.build)(&results)? else {
             if named {
-                let missing: Vec<&str> =
-                    kind.needs.iter().copied().filter(|need| !results.has(need)).collect();
+                let missing: Vec<&str> = kind
+                    .needs
+                    .iter()
+                    .copied()
+                    .filter(|need| !results.has(need))
+                    .collect();
                 return Err(Error::argument(
                     format!("figure \"{}\" of {}", kind.name, folder.path().display()),
                     match missing.as_slice() {
@@ -555,7 +640,10 @@ pub fn write_figure(
         let bytes = figure_bytes(experiment, &figure, format, width)?;
         write_atomically(&folder.figure_path(&figure.name, format), &bytes)?;
     }
-    write_atomically(&folder.figure_path(&figure.name, "csv"), figure.csv().as_bytes())?;
+    write_atomically(
+        &folder.figure_path(&figure.name, "csv"),
+        figure.csv().as_bytes(),
+    )?;
     Ok(())
 }
 
@@ -563,14 +651,23 @@ pub fn write_figure(
 ///
 /// # Errors
 /// Another format, or a figure that cannot be drawn at this width.
-pub fn figure_bytes(experiment: &Experiment, figure: &Figure, format: &str, width: f64) -> Outcome<Vec<u8>> {
+pub fn figure_bytes(
+    experiment: &Experiment,
+    figure: &Figure,
+    format: &str,
+    width: f64,
+) -> Outcome<Vec<u8>> {
     let mut figure = figure.clone();
-    figure.metadata.push(("experiment".into(), experiment.to_toml(false)));
+    figure
+        .metadata
+        .push(("experiment".into(), experiment.to_toml(false)));
     match format {
         "svg" => Ok(nullcline_figures::export::svg(&figure, width)?.into_bytes()),
         "pdf" => Ok(nullcline_figures::export::pdf(&figure, width)?),
         "png" => Ok(nullcline_figures::export::png(&figure, width, 300.0)?),
-        other => Err(Error::argument("format", other, crate::experiment::FORMATS.join(", ")).into()),
+        other => {
+            Err(Error::argument("format", other, crate::experiment::FORMATS.join(", ")).into())
+        }
     }
 }
 
@@ -578,7 +675,11 @@ pub fn figure_bytes(experiment: &Experiment, figure: &Figure, format: &str, widt
 ///
 /// # Errors
 /// As [`training_table`].
-pub fn add_training(results: &mut Results, trainer: &Trainer, task: &dyn Task) -> nullcline_data::Result<()> {
+pub fn add_training(
+    results: &mut Results,
+    trainer: &Trainer,
+    task: &dyn Task,
+) -> nullcline_data::Result<()> {
     let table = training_table(trainer.history(), task.metric_names())?;
     results.tables.insert(TRAINING.into(), table);
     Ok(())

@@ -72,7 +72,13 @@ pub fn show(folder: &RunFolder, experiment: &Experiment, as_json: bool) -> Outco
             text += &aligned(table)?;
         }
     }
-    let list = |names: Vec<String>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let list = |names: Vec<String>| {
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
     let _ = writeln!(text, "tables: {}", list(folder.tables()));
     let _ = writeln!(text, "figures: {}", list(folder.figures()));
     Ok(text)
@@ -120,7 +126,11 @@ impl Network {
                 text,
                 "  {total} fixed point{} ({}), largest residual {}, indices sum to {}; {} slow, {} rejected",
                 if total == 1 { "" } else { "s" },
-                if kinds.is_empty() { "none".to_owned() } else { kinds.join(", ") },
+                if kinds.is_empty() {
+                    "none".to_owned()
+                } else {
+                    kinds.join(", ")
+                },
                 number(self.largest_residual),
                 self.index_sum,
                 self.slow,
@@ -146,9 +156,14 @@ fn networks(results: &Results) -> Outcome<Vec<Network>> {
         .collect();
     if let Some(table) = results.table(TRAINING) {
         let (updates, numbers) = (table.u64_column("update")?, table.u64_column("network")?);
-        let (losses, held_out) = (table.f64_column("loss")?, table.f64_column("held_out_loss")?);
+        let (losses, held_out) = (
+            table.f64_column("loss")?,
+            table.f64_column("held_out_loss")?,
+        );
         for row in 0..updates.len() {
-            let Some(network) = networks.get_mut(numbers[row] as usize) else { continue };
+            let Some(network) = networks.get_mut(numbers[row] as usize) else {
+                continue;
+            };
             network.update = updates[row];
             network.loss = Some(losses[row]);
             if !held_out[row].is_nan() {
@@ -163,10 +178,16 @@ fn networks(results: &Results) -> Outcome<Vec<Network>> {
         let residuals = table.f64_column("residual")?;
         let indices = table.f64_column("index")?;
         for row in 0..numbers.len() {
-            let Some(network) = networks.get_mut(numbers[row] as usize) else { continue };
+            let Some(network) = networks.get_mut(numbers[row] as usize) else {
+                continue;
+            };
             match verdicts[row] {
                 Some("fixed") => {
-                    let directions = if unstable[row].is_nan() { 0 } else { unstable[row] as usize };
+                    let directions = if unstable[row].is_nan() {
+                        0
+                    } else {
+                        unstable[row] as usize
+                    };
                     if network.fixed_by_unstable.len() <= directions {
                         network.fixed_by_unstable.resize(directions + 1, 0);
                     }
@@ -188,7 +209,9 @@ fn networks(results: &Results) -> Outcome<Vec<Network>> {
 /// A cell of a table as JSON.
 fn cell(table: &Table, column: &str, row: usize) -> Outcome<Value> {
     use nullcline_tables::Values;
-    let Some(found) = table.column(column) else { return Ok(Value::Null) };
+    let Some(found) = table.column(column) else {
+        return Ok(Value::Null);
+    };
     Ok(match &found.values {
         Values::Bool(_) => {
             // Rows without a value are not told apart here; tables shown have none.
@@ -196,10 +219,24 @@ fn cell(table: &Table, column: &str, row: usize) -> Outcome<Value> {
         }
         Values::Text(_) => json!(table.text_column(column)?.get(row).copied().flatten()),
         Values::I64(_) | Values::U64(_) => {
-            let value = table.f64_column(column)?.get(row).copied().unwrap_or(f64::NAN);
-            if value.is_nan() { Value::Null } else { json!(value as i64) }
+            let value = table
+                .f64_column(column)?
+                .get(row)
+                .copied()
+                .unwrap_or(f64::NAN);
+            if value.is_nan() {
+                Value::Null
+            } else {
+                json!(value as i64)
+            }
         }
-        Values::F64(_) => json!(table.f64_column(column)?.get(row).copied().filter(|x| x.is_finite())),
+        Values::F64(_) => json!(
+            table
+                .f64_column(column)?
+                .get(row)
+                .copied()
+                .filter(|x| x.is_finite())
+        ),
     })
 }
 
@@ -218,7 +255,11 @@ fn rows(table: &Table) -> Outcome<Value> {
 
 /// A number in few digits: 0.4681, 2.000e-4.
 fn short(x: f64) -> String {
-    if x == 0.0 || (1e-3..1e5).contains(&x.abs()) { format!("{x:.4}") } else { format!("{x:.3e}") }
+    if x == 0.0 || (1e-3..1e5).contains(&x.abs()) {
+        format!("{x:.4}")
+    } else {
+        format!("{x:.3e}")
+    }
 }
 
 /// A small table in aligned columns.
@@ -241,10 +282,17 @@ fn aligned(table: &Table) -> Outcome<String> {
                 other => other.to_string(),
             });
         }
-        let width = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let width = cells
+            .iter()
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0);
         for (line, cell) in lines.iter_mut().zip(cells) {
             line.push(format!("{cell:>width$}"));
         }
     }
-    Ok(lines.into_iter().map(|line| format!("  {}\n", line.join("  "))).collect())
+    Ok(lines
+        .into_iter()
+        .map(|line| format!("  {}\n", line.join("  ")))
+        .collect())
 }

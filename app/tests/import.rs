@@ -125,13 +125,7 @@ fn export_gives_back_what_was_imported() {
     for name in ["torch_rnn_relu", "torch_lstm", "torch_gru_readout"] {
         let relu = name == "torch_rnn_relu";
         let dir = path(name);
-        import(
-            &fixture(name),
-            None,
-            relu.then_some("relu"),
-            &dir,
-        )
-        .unwrap();
+        import(&fixture(name), None, relu.then_some("relu"), &dir).unwrap();
         let ours = networks(&dir);
 
         for extension in ["safetensors", "npz"] {

@@ -26,7 +26,9 @@ starts = 64
 /// Opens the window on an experiment, runs it, and reads the picture that is taken at the end.
 fn photograph(renderer: &str) {
     if Command::new("xvfb-run").arg("--help").output().is_err() {
-        println!("skipped: xvfb-run is not installed, so there is no display for the {renderer} window");
+        println!(
+            "skipped: xvfb-run is not installed, so there is no display for the {renderer} window"
+        );
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -45,16 +47,33 @@ fn photograph(renderer: &str) {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{renderer}: {}: {said}", output.status);
+    assert!(
+        output.status.success(),
+        "{renderer}: {}: {said}",
+        output.status
+    );
     let image = image::open(&picture).unwrap().to_rgb8();
-    assert!(image.width() >= 1000 && image.height() >= 600, "{}x{}", image.width(), image.height());
+    assert!(
+        image.width() >= 1000 && image.height() >= 600,
+        "{}x{}",
+        image.width(),
+        image.height()
+    );
     // The blue of trajectories, and the red of unstable points and their modes: the mechanism is drawn.
-    let count = |is_so: fn(&image::Rgb<u8>) -> bool| image.pixels().filter(|pixel| is_so(pixel)).count();
+    let count =
+        |is_so: fn(&image::Rgb<u8>) -> bool| image.pixels().filter(|pixel| is_so(pixel)).count();
     let red = count(|p| p[0] > 180 && p[1] < 80 && p[2] < 80);
     let white = count(|p| p[0] > 250 && p[1] > 250 && p[2] > 250);
     assert!(red > 20, "{renderer}: {red} red pixels");
     assert!(white > 200_000, "{renderer}: {white} white pixels");
-    assert!(Path::new(&folder.path().join("runs/photographed/analysis/fixed_points.parquet")).exists());
+    assert!(
+        Path::new(
+            &folder
+                .path()
+                .join("runs/photographed/analysis/fixed_points.parquet")
+        )
+        .exists()
+    );
 }
 
 #[test]

@@ -174,7 +174,11 @@ impl Architecture {
 
     /// Columns of the recurrent matrix: hidden units where there is a hidden layer, else units.
     pub fn recurrent_columns(&self) -> usize {
-        if self.cell.shape().has_hidden { self.hidden } else { self.units }
+        if self.cell.shape().has_hidden {
+            self.hidden
+        } else {
+            self.units
+        }
     }
 
     /// Length of one network's flat parameter vector.
@@ -184,7 +188,11 @@ impl Architecture {
 
     /// Number of parameters that the optimiser may move.
     pub fn trainable_count(&self) -> usize {
-        self.tensors().iter().filter(|t| t.trainable).map(|t| t.range.len()).sum()
+        self.tensors()
+            .iter()
+            .filter(|t| t.trainable)
+            .map(|t| t.range.len())
+            .sum()
     }
 
     /// Where each parameter lies.
@@ -198,17 +206,43 @@ impl Architecture {
         };
         let gate_rows = shape.gates * self.units;
         let recurrent = take(gate_rows * self.recurrent_columns());
-        let hidden = take(if shape.has_hidden { self.hidden * self.units } else { 0 });
+        let hidden = take(if shape.has_hidden {
+            self.hidden * self.units
+        } else {
+            0
+        });
         let input = take(gate_rows * self.inputs);
         let bias = take(if self.bias { gate_rows } else { 0 });
         let unit = take(shape.unit_parameters.len() * self.units);
         let hidden_unit = take(shape.hidden_parameters.len() * self.hidden);
         let identity = self.readout == Readout::Identity;
-        let readout = take(if identity { 0 } else { self.outputs * self.units });
-        let readout_bias = take(if self.readout == Readout::Linear { self.outputs } else { 0 });
-        let initial =
-            take(if identity { (self.units - self.outputs.min(self.units)) * self.outputs } else { 0 });
-        Layout { recurrent, hidden, input, bias, unit, hidden_unit, readout, readout_bias, initial, total }
+        let readout = take(if identity {
+            0
+        } else {
+            self.outputs * self.units
+        });
+        let readout_bias = take(if self.readout == Readout::Linear {
+            self.outputs
+        } else {
+            0
+        });
+        let initial = take(if identity {
+            (self.units - self.outputs.min(self.units)) * self.outputs
+        } else {
+            0
+        });
+        Layout {
+            recurrent,
+            hidden,
+            input,
+            bias,
+            unit,
+            hidden_unit,
+            readout,
+            readout_bias,
+            initial,
+            total,
+        }
     }
 
     /// Every parameter tensor, in the order of the flat vector; absent ones are left out.
@@ -219,32 +253,79 @@ impl Architecture {
         let mut tensors = Vec::new();
         let mut push = |name: String, shape: Vec<usize>, range: Range<usize>, trainable: bool| {
             if !range.is_empty() {
-                tensors.push(ParameterTensor { name, shape, range, trainable });
+                tensors.push(ParameterTensor {
+                    name,
+                    shape,
+                    range,
+                    trainable,
+                });
             }
         };
-        push("recurrent".into(), vec![gate_rows, self.recurrent_columns()], layout.recurrent, true);
-        push("hidden".into(), vec![self.hidden, self.units], layout.hidden, true);
-        push("input".into(), vec![gate_rows, self.inputs], layout.input, true);
+        push(
+            "recurrent".into(),
+            vec![gate_rows, self.recurrent_columns()],
+            layout.recurrent,
+            true,
+        );
+        push(
+            "hidden".into(),
+            vec![self.hidden, self.units],
+            layout.hidden,
+            true,
+        );
+        push(
+            "input".into(),
+            vec![gate_rows, self.inputs],
+            layout.input,
+            true,
+        );
         push("bias".into(), vec![gate_rows], layout.bias, true);
         for (k, name) in shape.unit_parameters.iter().enumerate() {
             let start = layout.unit.start + k * self.units;
             let trainable = *name != "leak" || self.train_leak;
-            push((*name).into(), vec![self.units], start..start + self.units, trainable);
+            push(
+                (*name).into(),
+                vec![self.units],
+                start..start + self.units,
+                trainable,
+            );
         }
         for (k, name) in shape.hidden_parameters.iter().enumerate() {
             let start = layout.hidden_unit.start + k * self.hidden;
-            push((*name).into(), vec![self.hidden], start..start + self.hidden, true);
+            push(
+                (*name).into(),
+                vec![self.hidden],
+                start..start + self.hidden,
+                true,
+            );
         }
-        push("readout".into(), vec![self.outputs, self.units], layout.readout, true);
-        push("readout_bias".into(), vec![self.outputs], layout.readout_bias, true);
+        push(
+            "readout".into(),
+            vec![self.outputs, self.units],
+            layout.readout,
+            true,
+        );
+        push(
+            "readout_bias".into(),
+            vec![self.outputs],
+            layout.readout_bias,
+            true,
+        );
         let unobserved = self.units - self.outputs.min(self.units);
-        push("initial".into(), vec![unobserved, self.outputs], layout.initial, true);
+        push(
+            "initial".into(),
+            vec![unobserved, self.outputs],
+            layout.initial,
+            true,
+        );
         tensors
     }
 
     /// The range of a tensor by name.
     pub fn tensor(&self, name: &str) -> Option<ParameterTensor> {
-        self.tensors().into_iter().find(|tensor| tensor.name == name)
+        self.tensors()
+            .into_iter()
+            .find(|tensor| tensor.name == name)
     }
 }
 
@@ -265,15 +346,25 @@ mod tests {
             readout,
             train_leak: false,
         };
-        assert_eq!(plrnn(5, 250, 5, Readout::LinearWithoutBias).parameter_count(), 2785);
-        assert_eq!(plrnn(16, 512, 64, Readout::LinearWithoutBias).parameter_count(), 17_952);
+        assert_eq!(
+            plrnn(5, 250, 5, Readout::LinearWithoutBias).parameter_count(),
+            2785
+        );
+        assert_eq!(
+            plrnn(16, 512, 64, Readout::LinearWithoutBias).parameter_count(),
+            17_952
+        );
         assert_eq!(plrnn(3, 50, 3, Readout::Identity).parameter_count(), 356);
     }
 
     #[test]
     fn tensors_tile_the_flat_vector_without_gap_or_overlap() {
         for &cell in CellKind::ALL {
-            for readout in [Readout::Linear, Readout::LinearWithoutBias, Readout::Identity] {
+            for readout in [
+                Readout::Linear,
+                Readout::LinearWithoutBias,
+                Readout::Identity,
+            ] {
                 let architecture = Architecture {
                     cell,
                     inputs: 2,

@@ -45,7 +45,10 @@ impl Ensemble {
         let parameters = (0..networks)
             .map(|k| draw(&architecture, initialisation, seed.wrapping_add(k as u64)))
             .collect();
-        Ensemble { architecture, parameters }
+        Ensemble {
+            architecture,
+            parameters,
+        }
     }
 
     /// Number of networks.
@@ -60,7 +63,9 @@ impl Ensemble {
 
     /// One of the networks in f64, for analysis; `None` beyond the last.
     pub fn network(&self, k: usize) -> Option<Network> {
-        self.parameters.get(k).map(|p| Network::new(self.architecture.clone(), p))
+        self.parameters
+            .get(k)
+            .map(|p| Network::new(self.architecture.clone(), p))
     }
 }
 
@@ -68,8 +73,10 @@ impl Ensemble {
 fn draw(architecture: &Architecture, initialisation: &Initialisation, seed: u64) -> Vec<f32> {
     let mut parameters = vec![0.0f32; architecture.parameter_count()];
     let shape = architecture.cell.shape();
-    let piecewise_linear =
-        matches!(architecture.cell, CellKind::ShallowPlrnn | CellKind::ClippedShallowPlrnn);
+    let piecewise_linear = matches!(
+        architecture.cell,
+        CellKind::ShallowPlrnn | CellKind::ClippedShallowPlrnn
+    );
     for (index, tensor) in architecture.tensors().into_iter().enumerate() {
         // A stream index of its own for every tensor: adding one does not change the others.
         let mut random = Random::new(seed, Stream::WEIGHTS, index as u64);
@@ -83,22 +90,37 @@ fn draw(architecture: &Architecture, initialisation: &Initialisation, seed: u64)
         match tensor.name.as_str() {
             "recurrent" | "hidden" => {
                 // Each gate is a matrix of its own.
-                let rows = tensor.shape[0] / if tensor.name == "hidden" { 1 } else { shape.gates };
+                let rows = tensor.shape[0]
+                    / if tensor.name == "hidden" {
+                        1
+                    } else {
+                        shape.gates
+                    };
                 for gate in values.chunks_exact_mut(rows * columns) {
-                    initialisation.recurrent.fill(gate, rows, columns, architecture.units, &mut random);
+                    initialisation.recurrent.fill(
+                        gate,
+                        rows,
+                        columns,
+                        architecture.units,
+                        &mut random,
+                    );
                 }
                 scale(values, initialisation.recurrent_gain);
             }
             "input" => {
                 let rows = tensor.shape[0] / shape.gates;
                 for gate in values.chunks_exact_mut(rows * columns) {
-                    initialisation.input.fill(gate, rows, columns, architecture.units, &mut random);
+                    initialisation
+                        .input
+                        .fill(gate, rows, columns, architecture.units, &mut random);
                 }
                 scale(values, initialisation.input_gain);
             }
             "readout" => {
                 let rows = tensor.shape[0];
-                initialisation.readout.fill(values, rows, columns, architecture.units, &mut random);
+                initialisation
+                    .readout
+                    .fill(values, rows, columns, architecture.units, &mut random);
                 scale(values, initialisation.readout_gain);
             }
             // torch draws the biases of recurrent layers and of the readout like the weights. The PLRNN
@@ -106,14 +128,22 @@ fn draw(architecture: &Architecture, initialisation: &Initialisation, seed: u64)
             "bias" if piecewise_linear => {}
             "bias" | "recurrent_bias" | "readout_bias" => {
                 if initialisation.recurrent == Initialiser::Torch {
-                    uniform(values, 1.0 / (architecture.units as f64).sqrt(), &mut random);
+                    uniform(
+                        values,
+                        1.0 / (architecture.units as f64).sqrt(),
+                        &mut random,
+                    );
                 }
             }
             "leak" => values.fill(initialisation.leak as f32),
             // Hess et al. 2023: h2 uniform for the clipped cell, zero for the plain one.
             "h2" => {
                 if architecture.cell == CellKind::ClippedShallowPlrnn {
-                    uniform(values, 1.0 / (architecture.hidden as f64).sqrt(), &mut random);
+                    uniform(
+                        values,
+                        1.0 / (architecture.hidden as f64).sqrt(),
+                        &mut random,
+                    );
                 }
             }
             "a" => talathi_vartak_diagonal(values, &mut random),
@@ -128,13 +158,17 @@ fn draw(architecture: &Architecture, initialisation: &Initialisation, seed: u64)
             other => unreachable!("no initialisation for the parameter {other}"),
         }
     }
-    debug_assert!(architecture.readout != Readout::Identity || architecture.layout().readout.is_empty());
+    debug_assert!(
+        architecture.readout != Readout::Identity || architecture.layout().readout.is_empty()
+    );
     parameters
 }
 
 fn scale(values: &mut [f32], gain: f64) {
     if gain != 1.0 {
-        values.iter_mut().for_each(|value| *value = (f64::from(*value) * gain) as f32);
+        values
+            .iter_mut()
+            .for_each(|value| *value = (f64::from(*value) * gain) as f32);
     }
 }
 
@@ -146,16 +180,17 @@ fn talathi_vartak_diagonal(values: &mut [f32], random: &mut Random) {
     let mut k = vec![0.0; m * m];
     for i in 0..m {
         for j in 0..m {
-            k[i * m + j] =
-                (0..m).map(|l| r[l * m + i] * r[l * m + j]).sum::<f64>() / m as f64 + f64::from(i == j);
+            k[i * m + j] = (0..m).map(|l| r[l * m + i] * r[l * m + j]).sum::<f64>() / m as f64
+                + f64::from(i == j);
         }
     }
     // Largest eigenvalue by power iteration; K is positive definite.
     let mut v = vec![1.0; m];
     let mut largest = 1.0;
     for _ in 0..1000 {
-        let w: Vec<f64> =
-            (0..m).map(|i| k[i * m..][..m].iter().zip(&v).map(|(k, v)| k * v).sum()).collect();
+        let w: Vec<f64> = (0..m)
+            .map(|i| k[i * m..][..m].iter().zip(&v).map(|(k, v)| k * v).sum())
+            .collect();
         let norm = w.iter().map(|w| w * w).sum::<f64>().sqrt();
         let converged = (norm - largest).abs() < 1e-14 * norm;
         largest = norm;

@@ -52,7 +52,10 @@ impl Initialiser {
             Initialiser::Identity,
             Initialiser::Zeros,
         ];
-        Self::NAMES.iter().position(|n| *n == name).and_then(|i| ALL.get(i).copied())
+        Self::NAMES
+            .iter()
+            .position(|n| *n == name)
+            .and_then(|i| ALL.get(i).copied())
     }
 
     /// Fills `values`, a row-major matrix [rows, columns] of a network with `units` units.
@@ -97,7 +100,11 @@ fn normal(values: &mut [f32], standard_deviation: f64, random: &mut Random) {
 /// Gram-Schmidt, twice for rounding, on Gaussian vectors: rows where there are no more rows than columns,
 /// else columns.
 fn orthogonal(values: &mut [f32], rows: usize, columns: usize, random: &mut Random) {
-    let (count, length) = if rows <= columns { (rows, columns) } else { (columns, rows) };
+    let (count, length) = if rows <= columns {
+        (rows, columns)
+    } else {
+        (columns, rows)
+    };
     let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
     while basis.len() < count {
         let mut v: Vec<f64> = (0..length).map(|_| random.standard_normal()).collect();
@@ -118,7 +125,11 @@ fn orthogonal(values: &mut [f32], rows: usize, columns: usize, random: &mut Rand
     }
     for (k, value) in values.iter_mut().enumerate() {
         let (i, j) = (k / columns, k % columns);
-        *value = if rows <= columns { basis[i][j] } else { basis[j][i] } as f32;
+        *value = if rows <= columns {
+            basis[i][j]
+        } else {
+            basis[j][i]
+        } as f32;
     }
 }
 
@@ -138,7 +149,10 @@ mod tests {
     fn every_name_is_an_initialiser_and_fills_everything() {
         for name in Initialiser::NAMES {
             let initialiser = Initialiser::from_name(name).unwrap();
-            assert!(drawn(initialiser, 13, 7).iter().all(|x| x.is_finite()), "{name}");
+            assert!(
+                drawn(initialiser, 13, 7).iter().all(|x| x.is_finite()),
+                "{name}"
+            );
         }
         assert_eq!(Initialiser::from_name("xavier"), None);
     }
@@ -158,7 +172,10 @@ mod tests {
             (Initialiser::KaimingNormal, 2.0 / 200.0),
         ] {
             let got = variance(initialiser);
-            assert!((got / want - 1.0).abs() < 0.05, "{initialiser:?}: {got} and {want}");
+            assert!(
+                (got / want - 1.0).abs() < 0.05,
+                "{initialiser:?}: {got} and {want}"
+            );
         }
     }
 

@@ -7,18 +7,30 @@
 pub fn pseudo_inverse(matrix: &[f64], rows: usize, columns: usize) -> Vec<f64> {
     let at = |i: usize, j: usize| matrix[i * columns + j];
     let tall = rows >= columns;
-    let (small, large) = if tall { (columns, rows) } else { (rows, columns) };
+    let (small, large) = if tall {
+        (columns, rows)
+    } else {
+        (rows, columns)
+    };
     let mut gram = vec![0.0; small * small];
     for i in 0..small {
         for j in 0..small {
             gram[i * small + j] = (0..large)
-                .map(|k| if tall { at(k, i) * at(k, j) } else { at(i, k) * at(j, k) })
+                .map(|k| {
+                    if tall {
+                        at(k, i) * at(k, j)
+                    } else {
+                        at(i, k) * at(j, k)
+                    }
+                })
                 .sum();
         }
     }
     // Tall: X = (B'B)^-1 B' [columns, rows]. Wide: X' = (BB')^-1 B, and the answer is X' transposed.
     let mut solution: Vec<f64> = if tall {
-        (0..columns * rows).map(|n| at(n % rows, n / rows)).collect()
+        (0..columns * rows)
+            .map(|n| at(n % rows, n / rows))
+            .collect()
     } else {
         matrix.to_vec()
     };
@@ -26,7 +38,9 @@ pub fn pseudo_inverse(matrix: &[f64], rows: usize, columns: usize) -> Vec<f64> {
     if tall {
         solution
     } else {
-        (0..columns * rows).map(|n| solution[(n % rows) * columns + n / rows]).collect()
+        (0..columns * rows)
+            .map(|n| solution[(n % rows) * columns + n / rows])
+            .collect()
     }
 }
 

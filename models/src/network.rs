@@ -64,7 +64,10 @@ impl Network {
     /// # Panics
     /// If `parameters` has not the architecture's length.
     pub fn new(architecture: Architecture, parameters: &[f32]) -> Self {
-        Self::from_f64(architecture, parameters.iter().map(|&p| f64::from(p)).collect())
+        Self::from_f64(
+            architecture,
+            parameters.iter().map(|&p| f64::from(p)).collect(),
+        )
     }
 
     /// The same from parameters in f64.
@@ -73,7 +76,11 @@ impl Network {
     /// If `parameters` has not the architecture's length.
     pub fn from_f64(architecture: Architecture, parameters: Vec<f64>) -> Self {
         let layout = architecture.layout();
-        assert_eq!(parameters.len(), layout.total, "length of the parameter vector");
+        assert_eq!(
+            parameters.len(),
+            layout.total,
+            "length of the parameter vector"
+        );
         let gate_rows = architecture.cell.shape().gates * architecture.units;
         let of = |range: &std::ops::Range<usize>| &parameters[range.clone()];
         Network {
@@ -142,7 +149,8 @@ impl Network {
                     for m in 0..shape.states {
                         let rate_slopes = &step.rate_slopes[m * units..][..units];
                         let block = &mut row[m * units..][..units];
-                        for ((out, w), rate_slope) in block.iter_mut().zip(weights).zip(rate_slopes) {
+                        for ((out, w), rate_slope) in block.iter_mut().zip(weights).zip(rate_slopes)
+                        {
                             *out += slope * w * rate_slope;
                         }
                     }
@@ -216,8 +224,11 @@ impl Network {
             }
             return state;
         }
-        let inverse =
-            pseudo_inverse(&self.parameters[self.layout.readout.clone()], outputs, units);
+        let inverse = pseudo_inverse(
+            &self.parameters[self.layout.readout.clone()],
+            outputs,
+            units,
+        );
         let bias = &self.parameters[self.layout.readout_bias.clone()];
         for (i, row) in inverse.chunks_exact(outputs).enumerate() {
             state[i] = row
@@ -271,7 +282,8 @@ impl Network {
     fn hidden_parameters<C: Cell>(&self, l: usize) -> [f64; MAX_SLOTS] {
         let mut c = [0.0; MAX_SLOTS];
         for (k, value) in c.iter_mut().take(C::HIDDEN_PARAMETERS.len()).enumerate() {
-            *value = self.parameters[self.layout.hidden_unit.start + k * self.architecture.hidden + l];
+            *value =
+                self.parameters[self.layout.hidden_unit.start + k * self.architecture.hidden + l];
         }
         c
     }
@@ -283,7 +295,11 @@ impl Network {
             *value = state[k * units + i];
         }
         let mut r = [0.0];
-        C::rate(&s[..C::STATES], &self.unit_parameters::<C>(i)[..C::UNIT_PARAMETERS.len()], &mut r);
+        C::rate(
+            &s[..C::STATES],
+            &self.unit_parameters::<C>(i)[..C::UNIT_PARAMETERS.len()],
+            &mut r,
+        );
         r[0]
     }
 
@@ -432,9 +448,14 @@ impl Network {
         let w = &self.parameters[self.layout.recurrent.clone()];
         let wh = &self.parameters[self.layout.hidden.clone()];
         let mut out = vec![0.0; gate_rows * units];
-        for (row, weights) in out.chunks_exact_mut(units).zip(w.chunks_exact(self.architecture.hidden)) {
-            for ((weight, slope), hidden_row) in
-                weights.iter().zip(hidden_slopes).zip(wh.chunks_exact(units))
+        for (row, weights) in out
+            .chunks_exact_mut(units)
+            .zip(w.chunks_exact(self.architecture.hidden))
+        {
+            for ((weight, slope), hidden_row) in weights
+                .iter()
+                .zip(hidden_slopes)
+                .zip(wh.chunks_exact(units))
             {
                 let factor = weight * slope;
                 if factor != 0.0 {

@@ -20,7 +20,10 @@ impl Rule {
     /// The rule of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         const ALL: [Rule; 4] = [Rule::Adam, Rule::AdamW, Rule::RAdam, Rule::Sgd];
-        Self::NAMES.iter().position(|n| *n == name).and_then(|i| ALL.get(i).copied())
+        Self::NAMES
+            .iter()
+            .position(|n| *n == name)
+            .and_then(|i| ALL.get(i).copied())
     }
 }
 
@@ -57,7 +60,11 @@ pub struct Moments {
 impl Moments {
     /// Nothing remembered yet, for `count` parameters.
     pub fn new(count: usize) -> Self {
-        Moments { first: vec![0.0; count], second: vec![0.0; count], updates: 0 }
+        Moments {
+            first: vec![0.0; count],
+            second: vec![0.0; count],
+            updates: 0,
+        }
     }
 }
 
@@ -140,7 +147,11 @@ impl Optimiser {
 /// Scales a gradient so that its Euclidean norm is at most `limit`, as `clip_grad_norm_`; returns the norm
 /// before. A limit of 0 leaves it alone.
 pub fn clip_by_global_norm(gradient: &mut [f32], limit: f64) -> f64 {
-    let norm = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
+    let norm = gradient
+        .iter()
+        .map(|&g| f64::from(g) * f64::from(g))
+        .sum::<f64>()
+        .sqrt();
     let factor = limit / (norm + 1e-6);
     if limit > 0.0 && factor < 1.0 {
         gradient.iter_mut().for_each(|g| *g *= factor as f32);
@@ -189,7 +200,11 @@ pub struct Plateau {
 
 impl Default for Plateau {
     fn default() -> Self {
-        Plateau { best: f64::INFINITY, waited: 0, scale: 1.0 }
+        Plateau {
+            best: f64::INFINITY,
+            waited: 0,
+            scale: 1.0,
+        }
     }
 }
 
@@ -209,7 +224,10 @@ impl Schedule {
 
     /// Tells the schedule a held-out loss.
     pub fn observe(&self, loss: f64, plateau: &mut Plateau) {
-        if let Schedule::Plateau { factor, patience, .. } = *self {
+        if let Schedule::Plateau {
+            factor, patience, ..
+        } = *self
+        {
             if loss < plateau.best * (1.0 - 1e-4) {
                 plateau.best = loss;
                 plateau.waited = 0;

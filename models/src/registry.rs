@@ -58,7 +58,11 @@ pub static MODELS: &[ModelKind] = &[
         summary: "shallow piecewise-linear RNN (Hess et al. 2023), plain or clipped",
         keys: &[PLRNN],
         cell: |settings| {
-            if settings.flag("clipped") { CellKind::ClippedShallowPlrnn } else { CellKind::ShallowPlrnn }
+            if settings.flag("clipped") {
+                CellKind::ClippedShallowPlrnn
+            } else {
+                CellKind::ShallowPlrnn
+            }
         },
     },
 ];
@@ -70,7 +74,10 @@ pub fn kind(name: &str) -> Option<&'static ModelKind> {
 
 const SIZE: &[Key] = &[Key {
     name: "units",
-    kind: Kind::Integer { min: 1, max: 100_000 },
+    kind: Kind::Integer {
+        min: 1,
+        max: 100_000,
+    },
     default: Preset::Integer(64),
     unit: "",
     doc: "Recurrent units.",
@@ -94,7 +101,10 @@ const LEAKY: &[Key] = &[
     },
     Key {
         name: "leak",
-        kind: Kind::Number { min: 1e-6, max: 1.0 },
+        kind: Kind::Number {
+            min: 1e-6,
+            max: 1.0,
+        },
         default: Preset::Number(0.5),
         unit: "per step",
         doc: "a = dt / tau: the share of the state that a step replaces. 1 is the vanilla network.",
@@ -173,14 +183,20 @@ const INITIALISERS: &[Key] = &[
 const PLRNN: &[Key] = &[
     Key {
         name: "units",
-        kind: Kind::Integer { min: 1, max: 10_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 10_000,
+        },
         default: Preset::Integer(5),
         unit: "",
         doc: "Latent units M.",
     },
     Key {
         name: "hidden",
-        kind: Kind::Integer { min: 1, max: 100_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 100_000,
+        },
         default: Preset::Integer(250),
         unit: "",
         doc: "Units of the hidden layer L.",
@@ -292,7 +308,12 @@ mod tests {
     #[test]
     fn schemas_are_sound_and_every_kind_builds() {
         for kind in MODELS {
-            assert_eq!(schema_faults(kind.keys), Vec::<String>::new(), "{}", kind.name);
+            assert_eq!(
+                schema_faults(kind.keys),
+                Vec::<String>::new(),
+                "{}",
+                kind.name
+            );
             let settings = Settings::from_defaults("model", kind.keys);
             let (architecture, _) = kind.build(&settings, 3, 3).unwrap();
             assert!(architecture.parameter_count() > 0);
@@ -325,8 +346,15 @@ mod tests {
     fn identity_readout_needs_enough_units() {
         let kind = kind("shallow_plrnn").unwrap();
         let mut settings = Settings::from_defaults("model", kind.keys);
-        settings.set("observation", Value::Text("identity".into())).unwrap();
+        settings
+            .set("observation", Value::Text("identity".into()))
+            .unwrap();
         assert!(kind.build(&settings, 0, 5).is_ok());
-        assert!(kind.build(&settings, 0, 6).unwrap_err().to_string().contains("model.units"));
+        assert!(
+            kind.build(&settings, 0, 6)
+                .unwrap_err()
+                .to_string()
+                .contains("model.units")
+        );
     }
 }

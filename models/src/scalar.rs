@@ -140,12 +140,18 @@ impl Dual {
     /// A number that does not vary along the chosen direction.
     #[inline(always)]
     pub fn fixed(value: f64) -> Self {
-        Dual { value, derivative: 0.0 }
+        Dual {
+            value,
+            derivative: 0.0,
+        }
     }
     /// The number along which the derivative is taken.
     #[inline(always)]
     pub fn varying(value: f64) -> Self {
-        Dual { value, derivative: 1.0 }
+        Dual {
+            value,
+            derivative: 1.0,
+        }
     }
 }
 
@@ -153,14 +159,20 @@ impl Add for Dual {
     type Output = Dual;
     #[inline(always)]
     fn add(self, other: Dual) -> Dual {
-        Dual { value: self.value + other.value, derivative: self.derivative + other.derivative }
+        Dual {
+            value: self.value + other.value,
+            derivative: self.derivative + other.derivative,
+        }
     }
 }
 impl Sub for Dual {
     type Output = Dual;
     #[inline(always)]
     fn sub(self, other: Dual) -> Dual {
-        Dual { value: self.value - other.value, derivative: self.derivative - other.derivative }
+        Dual {
+            value: self.value - other.value,
+            derivative: self.derivative - other.derivative,
+        }
     }
 }
 impl Mul for Dual {
@@ -178,14 +190,20 @@ impl Div for Dual {
     #[inline(always)]
     fn div(self, other: Dual) -> Dual {
         let value = self.value / other.value;
-        Dual { value, derivative: (self.derivative - value * other.derivative) / other.value }
+        Dual {
+            value,
+            derivative: (self.derivative - value * other.derivative) / other.value,
+        }
     }
 }
 impl Neg for Dual {
     type Output = Dual;
     #[inline(always)]
     fn neg(self) -> Dual {
-        Dual { value: -self.value, derivative: -self.derivative }
+        Dual {
+            value: -self.value,
+            derivative: -self.derivative,
+        }
     }
 }
 
@@ -197,16 +215,25 @@ impl Scalar for Dual {
     #[inline(always)]
     fn exp(self) -> Self {
         let value = self.value.exp();
-        Dual { value, derivative: self.derivative * value }
+        Dual {
+            value,
+            derivative: self.derivative * value,
+        }
     }
     #[inline(always)]
     fn tanh(self) -> Self {
         let value = self.value.tanh();
-        Dual { value, derivative: self.derivative * (1.0 - value * value) }
+        Dual {
+            value,
+            derivative: self.derivative * (1.0 - value * value),
+        }
     }
     #[inline(always)]
     fn relu(self) -> Self {
-        Dual { value: self.value.relu(), derivative: self.derivative * self.value.heaviside() }
+        Dual {
+            value: self.value.relu(),
+            derivative: self.derivative * self.value.heaviside(),
+        }
     }
     #[inline(always)]
     fn heaviside(self) -> Self {

@@ -107,7 +107,15 @@ fn exp<V: Vector>(x: V) -> V {
     let r = n.multiply_add(V::splat(-0.693_359_4), x);
     let r = n.multiply_add(V::splat(2.121_944_4e-4), r);
     let mut p = V::splat(1.0 / 5040.0);
-    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+    for coefficient in [
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ] {
         p = p.multiply_add(r, V::splat(coefficient));
     }
     p * shifted.power_of_two()
@@ -442,17 +450,28 @@ mod x86 {
         }
         #[inline(always)]
         fn at_least(self, bound: Self) -> Self {
-            unsafe { Registers256(_mm256_max_ps(bound.0, self.0), _mm256_max_ps(bound.1, self.1)) }
+            unsafe {
+                Registers256(
+                    _mm256_max_ps(bound.0, self.0),
+                    _mm256_max_ps(bound.1, self.1),
+                )
+            }
         }
         #[inline(always)]
         fn at_most(self, bound: Self) -> Self {
-            unsafe { Registers256(_mm256_min_ps(bound.0, self.0), _mm256_min_ps(bound.1, self.1)) }
+            unsafe {
+                Registers256(
+                    _mm256_min_ps(bound.0, self.0),
+                    _mm256_min_ps(bound.1, self.1),
+                )
+            }
         }
         #[inline(always)]
         fn if_positive(self, yes: Self, no: Self) -> Self {
             unsafe {
                 let zero = _mm256_setzero_ps();
-                let pick = |x, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(x, zero));
+                let pick =
+                    |x, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(x, zero));
                 Registers256(pick(self.0, yes.0, no.0), pick(self.1, yes.1, no.1))
             }
         }
@@ -542,11 +561,17 @@ mod tests {
     fn functions_are_accurate_in_avx() {
         #[target_feature(enable = "avx512f,fma")]
         unsafe fn on_avx512() -> ([f64; 3], bool) {
-            (worst_errors::<<Avx512 as Isa>::V>(), edges::<<Avx512 as Isa>::V>())
+            (
+                worst_errors::<<Avx512 as Isa>::V>(),
+                edges::<<Avx512 as Isa>::V>(),
+            )
         }
         #[target_feature(enable = "avx2,fma")]
         unsafe fn on_avx2() -> ([f64; 3], bool) {
-            (worst_errors::<<Avx2 as Isa>::V>(), edges::<<Avx2 as Isa>::V>())
+            (
+                worst_errors::<<Avx2 as Isa>::V>(),
+                edges::<<Avx2 as Isa>::V>(),
+            )
         }
         let best = Instructions::detect();
         if best == Instructions::Avx512 {

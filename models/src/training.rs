@@ -42,14 +42,20 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "updates",
-        kind: Kind::Integer { min: 1, max: 1_000_000_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000_000,
+        },
         default: Preset::Integer(2000),
         unit: "updates",
         doc: "Most updates that are made; schedules run over all of them.",
     },
     Key {
         name: "batch",
-        kind: Kind::Integer { min: 1, max: 1_000_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
         default: Preset::Integer(64),
         unit: "trials",
         doc: "Trials in an update. The CPU works on 16 at a time: multiples of 16 waste nothing.",
@@ -77,14 +83,20 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "beta1",
-        kind: Kind::Number { min: 0.0, max: 0.999_999 },
+        kind: Kind::Number {
+            min: 0.0,
+            max: 0.999_999,
+        },
         default: Preset::Number(0.9),
         unit: "",
         doc: "Decay of the first moment (adam, adamw, radam).",
     },
     Key {
         name: "beta2",
-        kind: Kind::Number { min: 0.0, max: 0.999_999_9 },
+        kind: Kind::Number {
+            min: 0.0,
+            max: 0.999_999_9,
+        },
         default: Preset::Number(0.999),
         unit: "",
         doc: "Decay of the second moment (adam, adamw, radam).",
@@ -105,7 +117,10 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "momentum",
-        kind: Kind::Number { min: 0.0, max: 0.999_999 },
+        kind: Kind::Number {
+            min: 0.0,
+            max: 0.999_999,
+        },
         default: Preset::Number(0.9),
         unit: "",
         doc: "Momentum (sgd).",
@@ -133,70 +148,100 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "end_learning_rate",
-        kind: Kind::Number { min: 1e-30, max: 1e3 },
+        kind: Kind::Number {
+            min: 1e-30,
+            max: 1e3,
+        },
         default: Preset::Number(1e-6),
         unit: "",
         doc: "The last (exponential, cosine) or smallest (plateau) learning rate.",
     },
     Key {
         name: "plateau_factor",
-        kind: Kind::Number { min: 1e-6, max: 1.0 },
+        kind: Kind::Number {
+            min: 1e-6,
+            max: 1.0,
+        },
         default: Preset::Number(0.5),
         unit: "",
         doc: "What plateau multiplies the learning rate by.",
     },
     Key {
         name: "plateau_patience",
-        kind: Kind::Integer { min: 0, max: 1_000_000 },
+        kind: Kind::Integer {
+            min: 0,
+            max: 1_000_000,
+        },
         default: Preset::Integer(10),
         unit: "evaluations",
         doc: "Evaluations without improvement before plateau does so.",
     },
     Key {
         name: "evaluate_every",
-        kind: Kind::Integer { min: 1, max: 1_000_000_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000_000,
+        },
         default: Preset::Integer(50),
         unit: "updates",
         doc: "Updates between evaluations on held-out trials.",
     },
     Key {
         name: "evaluation_trials",
-        kind: Kind::Integer { min: 1, max: 1_000_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
         default: Preset::Integer(256),
         unit: "trials",
         doc: "Held-out trials in an evaluation; always the same ones.",
     },
     Key {
         name: "log_every",
-        kind: Kind::Integer { min: 1, max: 1_000_000_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000_000,
+        },
         default: Preset::Integer(10),
         unit: "updates",
         doc: "Updates between rows of the training table; evaluations have a row in any case.",
     },
     Key {
         name: "stop_loss",
-        kind: Kind::Number { min: 0.0, max: 1e300 },
+        kind: Kind::Number {
+            min: 0.0,
+            max: 1e300,
+        },
         default: Preset::Absent,
         unit: "",
         doc: "A network whose held-out loss is at or below this stops training.",
     },
     Key {
         name: "stop_patience",
-        kind: Kind::Integer { min: 1, max: 1_000_000_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000_000,
+        },
         default: Preset::Absent,
         unit: "evaluations",
         doc: "A network whose held-out loss has not fallen for so many evaluations stops training.",
     },
     Key {
         name: "checkpoint_every",
-        kind: Kind::Integer { min: 1, max: 1_000_000_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000_000,
+        },
         default: Preset::Integer(500),
         unit: "updates",
         doc: "Updates between checkpoints; a run that is killed goes on from the last.",
     },
     Key {
         name: "snapshots",
-        kind: Kind::Integers { min: 0, max: 1_000_000_000 },
+        kind: Kind::Integers {
+            min: 0,
+            max: 1_000_000_000,
+        },
         default: Preset::Integers(&[]),
         unit: "updates",
         doc: "Updates after which the networks are kept in a file of their own; 0: before the first.",
@@ -293,13 +338,20 @@ impl TrainingSettings {
             stop_loss: settings.optional_number("stop_loss"),
             stop_patience: settings.optional_integer("stop_patience").map(|n| n as u64),
             checkpoint_every: settings.count("checkpoint_every") as u64,
-            snapshots: settings.integers("snapshots").iter().map(|&u| u as u64).collect(),
+            snapshots: settings
+                .integers("snapshots")
+                .iter()
+                .map(|&u| u as u64)
+                .collect(),
         })
     }
 
     /// What is minimised for a task.
     pub fn objective(&self, task: &dyn Task) -> Objective {
-        Objective { loss: self.loss.unwrap_or(task.loss()), forcing: self.forcing }
+        Objective {
+            loss: self.loss.unwrap_or(task.loss()),
+            forcing: self.forcing,
+        }
     }
 }
 
@@ -435,7 +487,12 @@ impl<'a> Trainer<'a> {
         let ensemble = Ensemble::new(architecture, initialisation, networks, seed);
         let held_out: Vec<Trials> = (0..if settings.shared_trials { 1 } else { networks })
             .map(|k| {
-                task.trials(Split::HeldOut, seed.wrapping_add(k as u64), 0, settings.evaluation_trials)
+                task.trials(
+                    Split::HeldOut,
+                    seed.wrapping_add(k as u64),
+                    0,
+                    settings.evaluation_trials,
+                )
             })
             .collect();
         if settings.forcing.is_some() {
@@ -446,15 +503,24 @@ impl<'a> Trainer<'a> {
                     allowed: allowed.into(),
                 })
             };
-            if held_out.first().is_some_and(|trials| trials.initial.is_none()) {
+            if held_out
+                .first()
+                .is_some_and(|trials| trials.initial.is_none())
+            {
                 return refuse(
-                    &format!("task \"{}\", whose trials start from no observation", task.kind()),
+                    &format!(
+                        "task \"{}\", whose trials start from no observation",
+                        task.kind()
+                    ),
                     "a task that generates a recording, such as \"series\"; or method = \"bptt\"",
                 );
             }
             if ensemble.architecture.cell.shape().states > 1 {
                 return refuse(
-                    &format!("cell \"{}\" with more than one state variable", ensemble.architecture.cell.name()),
+                    &format!(
+                        "cell \"{}\" with more than one state variable",
+                        ensemble.architecture.cell.name()
+                    ),
                     "a cell with one state variable per unit; or method = \"bptt\"",
                 );
             }
@@ -463,8 +529,11 @@ impl<'a> Trainer<'a> {
         for tensor in ensemble.architecture.tensors() {
             trainable[tensor.range].fill(tensor.trainable);
         }
-        let courses =
-            ensemble.parameters.iter().map(|parameters| Course::new(parameters, Status::Running)).collect();
+        let courses = ensemble
+            .parameters
+            .iter()
+            .map(|parameters| Course::new(parameters, Status::Running))
+            .collect();
         Ok(Trainer {
             objective: settings.objective(task),
             task,
@@ -487,9 +556,16 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// If their number or architecture is not the trainer's.
     pub fn adopt(&mut self, ensemble: Ensemble) -> Result<()> {
-        let describe = |ensemble: &Ensemble| format!("{} of {:?}", ensemble.len(), ensemble.architecture);
-        if ensemble.len() != self.ensemble.len() || ensemble.architecture != self.ensemble.architecture {
-            return Err(Error::argument("networks", describe(&ensemble), describe(&self.ensemble)));
+        let describe =
+            |ensemble: &Ensemble| format!("{} of {:?}", ensemble.len(), ensemble.architecture);
+        if ensemble.len() != self.ensemble.len()
+            || ensemble.architecture != self.ensemble.architecture
+        {
+            return Err(Error::argument(
+                "networks",
+                describe(&ensemble),
+                describe(&self.ensemble),
+            ));
         }
         self.courses = ensemble
             .parameters
@@ -522,7 +598,9 @@ impl<'a> Trainer<'a> {
 
     /// True when no network trains any more.
     pub fn is_done(&self) -> bool {
-        self.courses.iter().all(|course| course.status != Status::Running)
+        self.courses
+            .iter()
+            .all(|course| course.status != Status::Running)
     }
 
     /// The training table so far.
@@ -538,7 +616,10 @@ impl<'a> Trainer<'a> {
     /// Puts back the rows of earlier sessions, up to the update of the checkpoint. Call it after
     /// [`Trainer::restore`].
     pub fn restore_history(&mut self, rows: Vec<HistoryRow>) {
-        self.history = rows.into_iter().filter(|row| row.update <= self.update).collect();
+        self.history = rows
+            .into_iter()
+            .filter(|row| row.update <= self.update)
+            .collect();
         if let Some(last) = self.history.last() {
             self.seconds_before = last.seconds;
         }
@@ -546,7 +627,11 @@ impl<'a> Trainer<'a> {
 
     /// The seed of a network's trials.
     fn trial_seed(&self, network: usize) -> u64 {
-        if self.settings.shared_trials { self.seed } else { self.seed.wrapping_add(network as u64) }
+        if self.settings.shared_trials {
+            self.seed
+        } else {
+            self.seed.wrapping_add(network as u64)
+        }
     }
 
     /// One update of every network that trains. Does nothing when none does.
@@ -581,7 +666,8 @@ impl<'a> Trainer<'a> {
         self.update += 1;
         let last = self.update >= self.settings.updates;
         let evaluating = last || self.update.is_multiple_of(self.settings.evaluate_every);
-        let logging = evaluating || self.update == 1 || self.update.is_multiple_of(self.settings.log_every);
+        let logging =
+            evaluating || self.update == 1 || self.update.is_multiple_of(self.settings.log_every);
         for (&k, gradient) in running.iter().zip(gradients) {
             let learning_rate = self.settings.schedule.learning_rate(
                 self.settings.learning_rate,
@@ -624,7 +710,9 @@ impl<'a> Trainer<'a> {
         let norm = clip_by_global_norm(&mut gradient_vector, self.settings.clip);
         if !gradient.loss.is_finite() || !norm.is_finite() {
             parameters.clone_from(&course.previous);
-            course.status = Status::Diverged { update: self.update - 1 };
+            course.status = Status::Diverged {
+                update: self.update - 1,
+            };
             return false;
         }
         course.previous.clone_from(parameters);
@@ -641,11 +729,20 @@ impl<'a> Trainer<'a> {
     /// Loss and metrics on the held-out trials, without forcing.
     fn evaluate(&self, k: usize, engine: &mut dyn Engine) -> (f64, Vec<f64>) {
         let trials = &self.held_out[if self.settings.shared_trials { 0 } else { k }];
-        let objective = Objective { forcing: None, ..self.objective };
-        let job = Job { parameters: &self.ensemble.parameters[k], trials };
+        let objective = Objective {
+            forcing: None,
+            ..self.objective
+        };
+        let job = Job {
+            parameters: &self.ensemble.parameters[k],
+            trials,
+        };
         let response = engine.respond(&self.ensemble.architecture, &objective, &job);
         let metrics = self.task.metrics(response.outputs.view(), trials);
-        (response.loss, metrics.into_iter().map(|(_, value)| value).collect())
+        (
+            response.loss,
+            metrics.into_iter().map(|(_, value)| value).collect(),
+        )
     }
 
     /// Applies the stopping rules and the plateau schedule to a held-out loss.
@@ -660,7 +757,11 @@ impl<'a> Trainer<'a> {
         }
         if self.settings.stop_loss.is_some_and(|stop| loss <= stop) {
             course.status = Status::LossReached;
-        } else if self.settings.stop_patience.is_some_and(|patience| course.waited >= patience) {
+        } else if self
+            .settings
+            .stop_patience
+            .is_some_and(|patience| course.waited >= patience)
+        {
             course.status = Status::NoImprovement;
         }
     }
@@ -689,11 +790,17 @@ impl<'a> Trainer<'a> {
     /// optimiser's moments [networks, parameters], and counters.
     pub fn checkpoint(&self) -> Tensors {
         let mut tensors = ensemble_tensors(&self.ensemble);
-        tensors.metadata.insert("format".into(), CHECKPOINT_FORMAT.into());
+        tensors
+            .metadata
+            .insert("format".into(), CHECKPOINT_FORMAT.into());
         let networks = self.courses.len();
         let count = self.ensemble.architecture.parameter_count();
         let matrix = |of: &dyn Fn(&Course) -> &Vec<f32>| {
-            let numbers: Vec<f32> = self.courses.iter().flat_map(|c| of(c).iter().copied()).collect();
+            let numbers: Vec<f32> = self
+                .courses
+                .iter()
+                .flat_map(|c| of(c).iter().copied())
+                .collect();
             Tensor::F32(shaped(&[networks, count], numbers))
         };
         let integers = |of: &dyn Fn(&Course) -> u64| {
@@ -705,7 +812,10 @@ impl<'a> Trainer<'a> {
         tensors.insert("training.first_moment", matrix(&|c| &c.moments.first));
         tensors.insert("training.second_moment", matrix(&|c| &c.moments.second));
         tensors.insert("training.previous", matrix(&|c| &c.previous));
-        tensors.insert("training.optimiser_updates", integers(&|c| c.moments.updates));
+        tensors.insert(
+            "training.optimiser_updates",
+            integers(&|c| c.moments.updates),
+        );
         tensors.insert("training.status", integers(&|c| c.status.code().0));
         tensors.insert("training.diverged_at", integers(&|c| c.status.code().1));
         tensors.insert("training.plateau_best", numbers(&|c| c.plateau.best));
@@ -713,7 +823,10 @@ impl<'a> Trainer<'a> {
         tensors.insert("training.plateau_scale", numbers(&|c| c.plateau.scale));
         tensors.insert("training.best", numbers(&|c| c.best));
         tensors.insert("training.waited", integers(&|c| c.waited));
-        tensors.insert("training.update", Tensor::U64(Array1::from_elem(1, self.update).into_dyn()));
+        tensors.insert(
+            "training.update",
+            Tensor::U64(Array1::from_elem(1, self.update).into_dyn()),
+        );
         tensors
     }
 
@@ -727,26 +840,49 @@ impl<'a> Trainer<'a> {
         let networks = self.courses.len();
         let count = self.ensemble.architecture.parameter_count();
         if ensemble.len() != networks {
-            return Err(wrong(checkpoint, "number of networks", ensemble.len(), networks));
+            return Err(wrong(
+                checkpoint,
+                "number of networks",
+                ensemble.len(),
+                networks,
+            ));
         }
         let matrix = |name: &str| -> Result<Vec<Vec<f32>>> {
             let array = checkpoint.f32(name)?;
             if array.shape() != [networks, count] {
-                return Err(wrong(checkpoint, name, format!("{:?}", array.shape()), format!("[{networks}, {count}]")));
+                return Err(wrong(
+                    checkpoint,
+                    name,
+                    format!("{:?}", array.shape()),
+                    format!("[{networks}, {count}]"),
+                ));
             }
-            Ok(array.outer_iter().map(|row| row.iter().copied().collect()).collect())
+            Ok(array
+                .outer_iter()
+                .map(|row| row.iter().copied().collect())
+                .collect())
         };
         let integers = |name: &str, length: usize| -> Result<Vec<u64>> {
             let array = checkpoint.u64(name)?;
             if array.shape() != [length] {
-                return Err(wrong(checkpoint, name, format!("{:?}", array.shape()), format!("[{length}]")));
+                return Err(wrong(
+                    checkpoint,
+                    name,
+                    format!("{:?}", array.shape()),
+                    format!("[{length}]"),
+                ));
             }
             Ok(array.iter().copied().collect())
         };
         let numbers = |name: &str| -> Result<Vec<f64>> {
             let array = checkpoint.f64(name)?;
             if array.shape() != [networks] {
-                return Err(wrong(checkpoint, name, format!("{:?}", array.shape()), format!("[{networks}]")));
+                return Err(wrong(
+                    checkpoint,
+                    name,
+                    format!("{:?}", array.shape()),
+                    format!("[{networks}]"),
+                ));
             }
             Ok(array.iter().copied().collect())
         };
@@ -763,12 +899,18 @@ impl<'a> Trainer<'a> {
         let waited = integers("training.waited", networks)?;
         let update = integers("training.update", 1)?[0];
         let mut courses = Vec::with_capacity(networks);
-        for (k, ((first, second), previous)) in first.into_iter().zip(second).zip(previous).enumerate() {
+        for (k, ((first, second), previous)) in
+            first.into_iter().zip(second).zip(previous).enumerate()
+        {
             let status = Status::from_code(status[k], diverged_at[k])
                 .ok_or_else(|| wrong(checkpoint, "training.status", status[k], "0 to 4"))?;
             courses.push(Course {
                 status,
-                moments: Moments { first, second, updates: optimiser_updates[k] },
+                moments: Moments {
+                    first,
+                    second,
+                    updates: optimiser_updates[k],
+                },
                 plateau: Plateau {
                     best: plateau_best[k],
                     waited: plateau_waited[k],
@@ -806,10 +948,15 @@ fn shaped(shape: &[usize], numbers: Vec<f32>) -> ArrayD<f32> {
 /// An ensemble as tensors: each parameter by name, [networks, shape of the parameter].
 pub fn ensemble_tensors(ensemble: &Ensemble) -> Tensors {
     let mut tensors = Tensors::new();
-    tensors.metadata.insert("cell".into(), ensemble.architecture.cell.name().into());
+    tensors
+        .metadata
+        .insert("cell".into(), ensemble.architecture.cell.name().into());
     for tensor in ensemble.architecture.tensors() {
-        let numbers: Vec<f32> =
-            ensemble.parameters.iter().flat_map(|p| p[tensor.range.clone()].iter().copied()).collect();
+        let numbers: Vec<f32> = ensemble
+            .parameters
+            .iter()
+            .flat_map(|p| p[tensor.range.clone()].iter().copied())
+            .collect();
         let mut shape = vec![ensemble.len()];
         shape.extend(&tensor.shape);
         tensors.insert(tensor.name, Tensor::F32(shaped(&shape, numbers)));
@@ -831,7 +978,9 @@ pub fn ensemble_from_tensors(tensors: &Tensors, architecture: &Architecture) -> 
     for tensor in architecture.tensors() {
         let array = tensors.f32(&tensor.name)?;
         let (found_networks, found_shape) = array.shape().split_first().unwrap_or((&0, &[]));
-        if *networks.get_or_insert(*found_networks) != *found_networks || found_shape != tensor.shape {
+        if *networks.get_or_insert(*found_networks) != *found_networks
+            || found_shape != tensor.shape
+        {
             let mut allowed = vec!["networks".to_owned()];
             allowed.extend(tensor.shape.iter().map(usize::to_string));
             return Err(wrong(
@@ -841,14 +990,19 @@ pub fn ensemble_from_tensors(tensors: &Tensors, architecture: &Architecture) -> 
                 format!("[{}]", allowed.join(", ")),
             ));
         }
-        parameters.resize_with(*found_networks, || vec![0.0; architecture.parameter_count()]);
+        parameters.resize_with(*found_networks, || {
+            vec![0.0; architecture.parameter_count()]
+        });
         for (network, values) in parameters.iter_mut().zip(array.outer_iter()) {
             for (out, value) in network[tensor.range.clone()].iter_mut().zip(values.iter()) {
                 *out = *value;
             }
         }
     }
-    Ok(Ensemble { architecture: architecture.clone(), parameters })
+    Ok(Ensemble {
+        architecture: architecture.clone(),
+        parameters,
+    })
 }
 
 /// States that the networks visit on trials, [state, dimension] in f64, trial after trial: where a search
@@ -859,13 +1013,18 @@ pub fn visited_states(
     objective: &Objective,
     job: &Job,
 ) -> Array2<f64> {
-    let objective = Objective { forcing: None, ..*objective };
+    let objective = Objective {
+        forcing: None,
+        ..*objective
+    };
     let response = engine.respond(architecture, &objective, job);
     let (batch, steps, dim) = response.states.dim();
     let mut states = Array2::zeros((batch * (steps - 1), dim));
     for (b, trial) in response.states.outer_iter().enumerate() {
         for (t, state) in trial.outer_iter().skip(1).enumerate() {
-            states.row_mut(b * (steps - 1) + t).assign(&state.mapv(f64::from));
+            states
+                .row_mut(b * (steps - 1) + t)
+                .assign(&state.mapv(f64::from));
         }
     }
     states

@@ -4,14 +4,22 @@
 use ndarray::{Array2, Array3};
 use nullcline_data::random::{Random, Stream};
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
-use nullcline_models::simd::Instructions;
 use nullcline_models::engine::{CpuEngine, Engine, Job, Objective};
 use nullcline_models::network::Network;
+use nullcline_models::simd::Instructions;
 use nullcline_tasks::{Loss, Trials};
 
-fn trials(a: &Architecture, batch: usize, steps: usize, loss: Loss, observed: bool, masked: bool) -> Trials {
+fn trials(
+    a: &Architecture,
+    batch: usize,
+    steps: usize,
+    loss: Loss,
+    observed: bool,
+    masked: bool,
+) -> Trials {
     let mut random = Random::new(7, Stream::TRIALS, (batch * 1000 + steps) as u64);
-    let mut targets = Array3::from_shape_simple_fn((batch, steps, a.outputs), || random.uniform_f32() - 0.5);
+    let mut targets =
+        Array3::from_shape_simple_fn((batch, steps, a.outputs), || random.uniform_f32() - 0.5);
     if loss == Loss::CrossEntropy {
         for mut row in targets.rows_mut() {
             row.mapv_inplace(|x| x + 0.6);
@@ -20,19 +28,26 @@ fn trials(a: &Architecture, batch: usize, steps: usize, loss: Loss, observed: bo
         }
     }
     Trials {
-        inputs: Array3::from_shape_simple_fn((batch, steps, a.inputs), || 2.0 * random.uniform_f32() - 1.0),
+        inputs: Array3::from_shape_simple_fn((batch, steps, a.inputs), || {
+            2.0 * random.uniform_f32() - 1.0
+        }),
         targets,
         mask: masked.then(|| Array2::from_shape_simple_fn((batch, steps), || random.uniform_f32())),
-        initial: observed.then(|| Array2::from_shape_simple_fn((batch, a.outputs), || random.uniform_f32() - 0.5)),
+        initial: observed.then(|| {
+            Array2::from_shape_simple_fn((batch, a.outputs), || random.uniform_f32() - 0.5)
+        }),
     }
 }
 
 fn parameters(a: &Architecture, seed: u64) -> Vec<f32> {
     let mut random = Random::new(seed, Stream::WEIGHTS, 0);
-    let mut p: Vec<f32> =
-        (0..a.parameter_count()).map(|_| (random.standard_normal() * 0.4) as f32).collect();
+    let mut p: Vec<f32> = (0..a.parameter_count())
+        .map(|_| (random.standard_normal() * 0.4) as f32)
+        .collect();
     if let Some(leak) = a.tensor("leak") {
-        p[leak.range].iter_mut().for_each(|x| *x = 0.2 + 0.6 * random.uniform_f32());
+        p[leak.range]
+            .iter_mut()
+            .for_each(|x| *x = 0.2 + 0.6 * random.uniform_f32());
     }
     // A readout far from losing its rank, or finite differences through its inverse mean nothing.
     if let Some(readout) = a.tensor("readout") {
@@ -46,7 +61,12 @@ fn parameters(a: &Architecture, seed: u64) -> Vec<f32> {
 }
 
 /// The loss in f64, straight from the definitions, and the states of every trial.
-fn reference(a: &Architecture, objective: &Objective, p: &[f64], trials: &Trials) -> (f64, Vec<Vec<f64>>) {
+fn reference(
+    a: &Architecture,
+    objective: &Objective,
+    p: &[f64],
+    trials: &Trials,
+) -> (f64, Vec<Vec<f64>>) {
     let network = Network::from_f64(a.clone(), p.to_vec());
     let (batch, steps) = (trials.batch(), trials.steps());
     let (mut sum, mut weight_sum) = (0.0, 0.0);
@@ -58,17 +78,29 @@ fn reference(a: &Architecture, objective: &Objective, p: &[f64], trials: &Trials
             None => vec![0.0; a.state_dim()],
         };
         for t in 0..steps {
-            if let (Some(alpha), true, true) = (objective.forcing, trials.initial.is_some(), t > 0) {
+            if let (Some(alpha), true, true) = (objective.forcing, trials.initial.is_some(), t > 0)
+            {
                 let alpha = f64::from(alpha);
-                let data =
-                    network.state_from_observation(&row(trials.targets.slice(ndarray::s![b, t - 1, ..])));
-                let forced = if a.readout == Readout::Identity { a.outputs } else { a.units };
+                let data = network.state_from_observation(&row(trials.targets.slice(ndarray::s![
+                    b,
+                    t - 1,
+                    ..
+                ])));
+                let forced = if a.readout == Readout::Identity {
+                    a.outputs
+                } else {
+                    a.units
+                };
                 for i in 0..forced {
                     state[i] = (1.0 - alpha) * state[i] + alpha * data[i];
                 }
             }
             let mut next = vec![0.0; a.state_dim()];
-            network.step(&state, &row(trials.inputs.slice(ndarray::s![b, t, ..])), &mut next);
+            network.step(
+                &state,
+                &row(trials.inputs.slice(ndarray::s![b, t, ..])),
+                &mut next,
+            );
             state = next;
             let y = network.readout(&state);
             let target = row(trials.targets.slice(ndarray::s![b, t, ..]));
@@ -76,11 +108,18 @@ fn reference(a: &Architecture, objective: &Objective, p: &[f64], trials: &Trials
             weight_sum += w;
             sum += w * match objective.loss {
                 Loss::MeanSquaredError => {
-                    y.iter().zip(&target).map(|(y, t)| (y - t) * (y - t)).sum::<f64>() / a.outputs as f64
+                    y.iter()
+                        .zip(&target)
+                        .map(|(y, t)| (y - t) * (y - t))
+                        .sum::<f64>()
+                        / a.outputs as f64
                 }
                 Loss::CrossEntropy => {
                     let log_total = y.iter().map(|y| y.exp()).sum::<f64>().ln();
-                    -y.iter().zip(&target).map(|(y, t)| t * (y - log_total)).sum::<f64>()
+                    -y.iter()
+                        .zip(&target)
+                        .map(|(y, t)| t * (y - log_total))
+                        .sum::<f64>()
                 }
             };
             states.push(state.clone());
@@ -92,30 +131,49 @@ fn reference(a: &Architecture, objective: &Objective, p: &[f64], trials: &Trials
 /// The forcing data are constants in the gradient, so their dependence on the readout is held fixed: the
 /// loss with the forcing states of `base`.
 fn reference_with_fixed_forcing(
-    a: &Architecture, objective: &Objective, p: &[f64], base: &[f64], trials: &Trials,
+    a: &Architecture,
+    objective: &Objective,
+    p: &[f64],
+    base: &[f64],
+    trials: &Trials,
 ) -> f64 {
     let network = Network::from_f64(a.clone(), p.to_vec());
     let inferring = Network::from_f64(a.clone(), base.to_vec());
     let row = |x: ndarray::ArrayView1<f32>| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
     let (mut sum, mut weight_sum) = (0.0, 0.0);
     let alpha = f64::from(objective.forcing.unwrap());
-    let forced = if a.readout == Readout::Identity { a.outputs } else { a.units };
+    let forced = if a.readout == Readout::Identity {
+        a.outputs
+    } else {
+        a.units
+    };
     for b in 0..trials.batch() {
-        let mut state = network.state_from_observation(&row(trials.initial.as_ref().unwrap().row(b)));
+        let mut state =
+            network.state_from_observation(&row(trials.initial.as_ref().unwrap().row(b)));
         for t in 0..trials.steps() {
             if t > 0 {
-                let data = inferring.state_from_observation(&row(trials.targets.slice(ndarray::s![b, t - 1, ..])));
+                let data = inferring
+                    .state_from_observation(&row(trials.targets.slice(ndarray::s![b, t - 1, ..])));
                 for i in 0..forced {
                     state[i] = (1.0 - alpha) * state[i] + alpha * data[i];
                 }
             }
             let mut next = vec![0.0; a.state_dim()];
-            network.step(&state, &row(trials.inputs.slice(ndarray::s![b, t, ..])), &mut next);
+            network.step(
+                &state,
+                &row(trials.inputs.slice(ndarray::s![b, t, ..])),
+                &mut next,
+            );
             state = next;
             let w = trials.mask.as_ref().map_or(1.0, |m| f64::from(m[[b, t]]));
             weight_sum += w;
             let target = row(trials.targets.slice(ndarray::s![b, t, ..]));
-            let errors = network.readout(&state).iter().zip(&target).map(|(y, t)| (y - t) * (y - t)).sum::<f64>();
+            let errors = network
+                .readout(&state)
+                .iter()
+                .zip(&target)
+                .map(|(y, t)| (y - t) * (y - t))
+                .sum::<f64>();
             sum += w * errors / a.outputs as f64;
         }
     }
@@ -133,19 +191,37 @@ fn check(case: &Case, instructions: Instructions) {
     let p32 = parameters(a, 3);
     let p: Vec<f64> = p32.iter().map(|&x| f64::from(x)).collect();
     let mut engine = CpuEngine::with_instructions(instructions);
-    let job = Job { parameters: &p32, trials: &case.trials };
+    let job = Job {
+        parameters: &p32,
+        trials: &case.trials,
+    };
     let got = engine.gradients(a, &case.objective, &[job]).remove(0);
     let response = engine.respond(a, &case.objective, &job);
-    let name = format!("{} {:?} {:?} {instructions:?}", a.cell.name(), a.readout, case.objective);
+    let name = format!(
+        "{} {:?} {:?} {instructions:?}",
+        a.cell.name(),
+        a.readout,
+        case.objective
+    );
 
     let (loss, states) = reference(a, &case.objective, &p, &case.trials);
-    assert!((got.loss - loss).abs() < 2e-6 * (1.0 + loss), "{name}: loss {} and {loss}", got.loss);
-    assert!((response.loss - loss).abs() < 2e-6 * (1.0 + loss), "{name}: response's loss");
+    assert!(
+        (got.loss - loss).abs() < 2e-6 * (1.0 + loss),
+        "{name}: loss {} and {loss}",
+        got.loss
+    );
+    assert!(
+        (response.loss - loss).abs() < 2e-6 * (1.0 + loss),
+        "{name}: response's loss"
+    );
     for (k, state) in states.iter().enumerate() {
         let (b, t) = (k / case.trials.steps(), k % case.trials.steps());
         for (i, want) in state.iter().enumerate() {
             let got = f64::from(response.states[[b, t + 1, i]]);
-            assert!((got - want).abs() < 1e-5 * (1.0 + want.abs()), "{name}: state {got} and {want}");
+            assert!(
+                (got - want).abs() < 1e-5 * (1.0 + want.abs()),
+                "{name}: state {got} and {want}"
+            );
         }
     }
 
@@ -166,7 +242,10 @@ fn check(case: &Case, instructions: Instructions) {
         assert!(
             difference < 1e-4 * f64::from(scale) + 1e-7,
             "{name}: parameter {k} of {:?}: engine {}, finite difference {want}",
-            a.tensors().iter().find(|t| t.range.contains(&k)).map(|t| &t.name),
+            a.tensors()
+                .iter()
+                .find(|t| t.range.contains(&k))
+                .map(|t| &t.name),
             got.gradient[k],
         );
     }
@@ -191,7 +270,14 @@ fn back_propagation_through_time_matches_finite_differences_for_every_cell() {
         for (loss, masked) in [(Loss::MeanSquaredError, true), (Loss::CrossEntropy, false)] {
             let a = architecture(cell, 5, 3, Readout::Linear);
             let trials = trials(&a, 37, 4, loss, false, masked);
-            let case = Case { architecture: a, objective: Objective { loss, forcing: None }, trials };
+            let case = Case {
+                architecture: a,
+                objective: Objective {
+                    loss,
+                    forcing: None,
+                },
+                trials,
+            };
             check(&case, Instructions::detect());
         }
     }
@@ -207,21 +293,45 @@ fn teacher_forcing_matches_finite_differences_for_every_cell_with_one_state() {
             (5, 3, Readout::Linear),
         ] {
             let a = architecture(cell, units, outputs, readout);
-            let objective = Objective { loss: Loss::MeanSquaredError, forcing: Some(0.3) };
+            let objective = Objective {
+                loss: Loss::MeanSquaredError,
+                forcing: Some(0.3),
+            };
             let trials = trials(&a, 18, 5, objective.loss, true, true);
-            check(&Case { architecture: a, objective, trials }, Instructions::detect());
+            check(
+                &Case {
+                    architecture: a,
+                    objective,
+                    trials,
+                },
+                Instructions::detect(),
+            );
         }
     }
 }
 
 #[test]
 fn every_instruction_set_and_odd_shape_agrees() {
-    for instructions in [Instructions::Portable, Instructions::Avx2, Instructions::Avx512] {
+    for instructions in [
+        Instructions::Portable,
+        Instructions::Avx2,
+        Instructions::Avx512,
+    ] {
         for (batch, steps, units) in [(1, 1, 1), (16, 2, 16), (33, 3, 17), (70, 1, 8)] {
             let a = architecture(CellKind::LeakyRateTanh, units, 2, Readout::Linear);
-            let objective = Objective { loss: Loss::MeanSquaredError, forcing: None };
+            let objective = Objective {
+                loss: Loss::MeanSquaredError,
+                forcing: None,
+            };
             let trials = trials(&a, batch, steps, objective.loss, false, false);
-            check(&Case { architecture: a, objective, trials }, instructions);
+            check(
+                &Case {
+                    architecture: a,
+                    objective,
+                    trials,
+                },
+                instructions,
+            );
         }
     }
 }
@@ -231,21 +341,43 @@ fn no_inputs_and_no_bias_are_possible() {
     let mut a = architecture(CellKind::VanillaRelu, 6, 2, Readout::LinearWithoutBias);
     a.inputs = 0;
     a.bias = false;
-    let objective = Objective { loss: Loss::MeanSquaredError, forcing: None };
+    let objective = Objective {
+        loss: Loss::MeanSquaredError,
+        forcing: None,
+    };
     let trials = trials(&a, 5, 3, objective.loss, true, false);
-    check(&Case { architecture: a, objective, trials }, Instructions::detect());
+    check(
+        &Case {
+            architecture: a,
+            objective,
+            trials,
+        },
+        Instructions::detect(),
+    );
 }
 
 #[test]
 fn threads_do_not_change_a_bit() {
     let a = architecture(CellKind::Gru, 9, 3, Readout::Linear);
-    let objective = Objective { loss: Loss::MeanSquaredError, forcing: None };
+    let objective = Objective {
+        loss: Loss::MeanSquaredError,
+        forcing: None,
+    };
     let trials = trials(&a, 150, 6, objective.loss, false, false);
     let p = [parameters(&a, 1), parameters(&a, 2)];
     let run = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| {
-            let jobs: Vec<Job> = p.iter().map(|p| Job { parameters: p, trials: &trials }).collect();
+            let jobs: Vec<Job> = p
+                .iter()
+                .map(|p| Job {
+                    parameters: p,
+                    trials: &trials,
+                })
+                .collect();
             CpuEngine::new().gradients(&a, &objective, &jobs)
         })
     };

@@ -973,16 +973,24 @@ mod tests {
     #[test]
     fn detrending_takes_off_the_slow_and_leaves_the_fast() {
         let wave = |period: f64| {
-            Array2::from_shape_fn((4000, 1), |(t, _)| (std::f64::consts::TAU * t as f64 / period).sin())
+            Array2::from_shape_fn((4000, 1), |(t, _)| {
+                (std::f64::consts::TAU * t as f64 / period).sin()
+            })
         };
         let middle = |values: &Array2<f64>| {
-            values.slice(s![1000..3000, 0]).iter().fold(0.0_f64, |m, x| m.max(x.abs()))
+            values
+                .slice(s![1000..3000, 0])
+                .iter()
+                .fold(0.0_f64, |m, x| m.max(x.abs()))
         };
         // A Gaussian of sd s passes exp(-2 (pi s / period)^2) of a sine into the baseline.
         for (period, sd) in [(1000.0, 50.0), (50.0, 50.0), (400.0, 60.0)] {
             let left = middle(&detrended(wave(period).view(), sd));
             let want = 1.0 - (-2.0 * (std::f64::consts::PI * sd / period).powi(2)).exp();
-            assert!((left - want).abs() < 2e-3, "period {period}, sd {sd}: {left} and {want}");
+            assert!(
+                (left - want).abs() < 2e-3,
+                "period {period}, sd {sd}: {left} and {want}"
+            );
         }
         assert_eq!(detrended(wave(30.0).view(), 0.0), wave(30.0));
     }
@@ -997,7 +1005,13 @@ mod tests {
             ("rate", Value::Number(300.0)),
             ("window", Value::Integer(50)),
         ]);
-        let source = Source { file: "ramp.csv".to_owned(), values: ramp, names: vec!["x".to_owned()], unit: None, rate: None };
+        let source = Source {
+            file: "ramp.csv".to_owned(),
+            values: ramp,
+            names: vec!["x".to_owned()],
+            unit: None,
+            rate: None,
+        };
         let series = Series::from_source(&settings, source).unwrap();
         let test = series.recording(Split::HeldOut).unwrap();
         assert_eq!(test.first_sample, 2403);

@@ -2,11 +2,13 @@
 
 use super::{AnalysisKind, Context, failed};
 use crate::session::Outcome;
-use nullcline_analysis::fixed_points::{FixedPointSearch, FixedPointSettings, Rejection, Verdict, find_fixed_points};
+use nullcline_analysis::fixed_points::{
+    FixedPointSearch, FixedPointSettings, Rejection, Verdict, find_fixed_points,
+};
 use nullcline_analysis::starts::sample_starts;
+use nullcline_data::Error;
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::{Key, Kind, Preset};
-use nullcline_data::Error;
 use nullcline_models::engine::Job;
 use nullcline_models::training::visited_states;
 use nullcline_tables::Table;
@@ -19,14 +21,20 @@ pub const KIND: AnalysisKind = AnalysisKind {
     keys: &[
         Key {
             name: "starts",
-            kind: Kind::Integer { min: 1, max: 10_000_000 },
+            kind: Kind::Integer {
+                min: 1,
+                max: 10_000_000,
+            },
             default: Preset::Integer(1024),
             unit: "",
             doc: "Starts of the search: visited states, every second one moved towards another.",
         },
         Key {
             name: "trials",
-            kind: Kind::Integer { min: 1, max: 100_000 },
+            kind: Kind::Integer {
+                min: 1,
+                max: 100_000,
+            },
             default: Preset::Integer(64),
             unit: "trials",
             doc: "Held-out trials whose states the starts are drawn from.",
@@ -40,7 +48,10 @@ pub const KIND: AnalysisKind = AnalysisKind {
         },
         Key {
             name: "input",
-            kind: Kind::Numbers { min: -1e9, max: 1e9 },
+            kind: Kind::Numbers {
+                min: -1e9,
+                max: 1e9,
+            },
             default: Preset::Absent,
             unit: "",
             doc: "The constant input, one number per channel; not set: the task's input at rest.",
@@ -99,12 +110,23 @@ fn run(context: &mut Context) -> Outcome<()> {
     let mut searches = Vec::new();
     for network in 0..context.ensemble.len() {
         context.control.check()?;
-        let Some(map) = context.ensemble.network(network) else { continue };
+        let Some(map) = context.ensemble.network(network) else {
+            continue;
+        };
         let seed = context.seed(network);
-        let trials = context.task.trials(Split::HeldOut, seed, 3, context.settings.count("trials"));
-        let job = Job { parameters: &context.ensemble.parameters[network], trials: &trials };
-        let states =
-            visited_states(context.engine, &context.ensemble.architecture, &context.objective, &job);
+        let trials = context
+            .task
+            .trials(Split::HeldOut, seed, 3, context.settings.count("trials"));
+        let job = Job {
+            parameters: &context.ensemble.parameters[network],
+            trials: &trials,
+        };
+        let states = visited_states(
+            context.engine,
+            &context.ensemble.architecture,
+            &context.objective,
+            &job,
+        );
         let mut random = Random::new(seed, Stream::STARTS, 0);
         let starts = sample_starts(
             states.view(),
@@ -133,17 +155,47 @@ fn table(
         .flat_map(|(network, search)| search.points.iter().map(move |point| (*network, point)))
         .collect();
     let mut table = Table::new();
-    table.add("network", "", points.iter().map(|(network, _)| *network).collect::<Vec<_>>())?;
-    table.add("id", "", points.iter().map(|(_, p)| p.id as u64).collect::<Vec<_>>())?;
+    table.add(
+        "network",
+        "",
+        points
+            .iter()
+            .map(|(network, _)| *network)
+            .collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "id",
+        "",
+        points.iter().map(|(_, p)| p.id as u64).collect::<Vec<_>>(),
+    )?;
     for (i, u) in input.iter().enumerate() {
         table.add(&format!("input_{i}"), "", vec![*u; points.len()])?;
     }
     for i in 0..state_dim {
-        table.add(&format!("state_{i}"), "", points.iter().map(|(_, p)| p.state[i]).collect::<Vec<_>>())?;
+        table.add(
+            &format!("state_{i}"),
+            "",
+            points.iter().map(|(_, p)| p.state[i]).collect::<Vec<_>>(),
+        )?;
     }
-    table.add("speed", "", points.iter().map(|(_, p)| p.speed).collect::<Vec<_>>())?;
-    table.add("residual", "", points.iter().map(|(_, p)| p.residual).collect::<Vec<_>>())?;
-    table.add("verdict", "", points.iter().map(|(_, p)| p.verdict.name()).collect::<Vec<_>>())?;
+    table.add(
+        "speed",
+        "",
+        points.iter().map(|(_, p)| p.speed).collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "residual",
+        "",
+        points.iter().map(|(_, p)| p.residual).collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "verdict",
+        "",
+        points
+            .iter()
+            .map(|(_, p)| p.verdict.name())
+            .collect::<Vec<_>>(),
+    )?;
     let rejected_by: Vec<Option<String>> = points
         .iter()
         .map(|(_, p)| match p.verdict {
@@ -155,13 +207,48 @@ fn table(
     table.add("rejected_by", "", rejected_by)?;
     // No proof of existence is attempted yet: neither true nor false.
     table.add("certified", "", vec![None::<bool>; points.len()])?;
-    let counts: Vec<Option<i64>> = points.iter().map(|(_, p)| p.n_unstable.map(|n| n as i64)).collect();
+    let counts: Vec<Option<i64>> = points
+        .iter()
+        .map(|(_, p)| p.n_unstable.map(|n| n as i64))
+        .collect();
     table.add("n_unstable", "", counts)?;
-    table.add("spectral_radius", "", points.iter().map(|(_, p)| p.spectral_radius).collect::<Vec<_>>())?;
-    table.add("condition", "", points.iter().map(|(_, p)| p.condition).collect::<Vec<_>>())?;
-    table.add("index", "", points.iter().map(|(_, p)| p.index.map(i64::from)).collect::<Vec<_>>())?;
-    table.add("found_from", "starts", points.iter().map(|(_, p)| p.found_from as u64).collect::<Vec<_>>())?;
-    table.add("iterations", "", points.iter().map(|(_, p)| p.iterations as u64).collect::<Vec<_>>())?;
+    table.add(
+        "spectral_radius",
+        "",
+        points
+            .iter()
+            .map(|(_, p)| p.spectral_radius)
+            .collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "condition",
+        "",
+        points.iter().map(|(_, p)| p.condition).collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "index",
+        "",
+        points
+            .iter()
+            .map(|(_, p)| p.index.map(i64::from))
+            .collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "found_from",
+        "starts",
+        points
+            .iter()
+            .map(|(_, p)| p.found_from as u64)
+            .collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "iterations",
+        "",
+        points
+            .iter()
+            .map(|(_, p)| p.iterations as u64)
+            .collect::<Vec<_>>(),
+    )?;
     Ok(table)
 }
 

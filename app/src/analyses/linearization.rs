@@ -3,9 +3,9 @@
 use super::fixed_points::{constant_input, kept_points};
 use super::{AnalysisKind, Context, failed};
 use crate::session::Outcome;
+use ndarray::{Array1, Array3};
 use nullcline_analysis::linearization::{linearize, period, time_constant};
 use nullcline_tables::Table;
-use ndarray::{Array1, Array3};
 
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "linearization",
@@ -24,11 +24,15 @@ fn run(context: &mut Context) -> Outcome<()> {
     let (mut re, mut im, mut modulus) = (Vec::new(), Vec::new(), Vec::new());
     let (mut time_constants, mut periods) = (Vec::new(), Vec::new());
     let (mut residuals, mut conditions) = (Vec::new(), Vec::new());
-    let mut vectors: [Array3<f64>; 4] = std::array::from_fn(|_| Array3::zeros((points.len(), dim, dim)));
+    let mut vectors: [Array3<f64>; 4] =
+        std::array::from_fn(|_| Array3::zeros((points.len(), dim, dim)));
     for (k, point) in points.iter().enumerate() {
         context.control.check()?;
-        let Some(map) = context.ensemble.network(point.network as usize) else { continue };
-        let linear = linearize(&map, &point.state, &input).map_err(|error| failed("linearization", error))?;
+        let Some(map) = context.ensemble.network(point.network as usize) else {
+            continue;
+        };
+        let linear = linearize(&map, &point.state, &input)
+            .map_err(|error| failed("linearization", error))?;
         for (i, lambda) in linear.eigenvalues.iter().enumerate() {
             network.push(point.network);
             point_column.push(point.id);
@@ -41,8 +45,14 @@ fn run(context: &mut Context) -> Outcome<()> {
             residuals.push(linear.eigen_residuals[i]);
             conditions.push(linear.eigenvalue_conditions[i]);
             for j in 0..dim {
-                let (right, left) = (linear.right_eigenvectors[[i, j]], linear.left_eigenvectors[[i, j]]);
-                for (array, value) in vectors.iter_mut().zip([right.re, right.im, left.re, left.im]) {
+                let (right, left) = (
+                    linear.right_eigenvectors[[i, j]],
+                    linear.left_eigenvectors[[i, j]],
+                );
+                for (array, value) in vectors
+                    .iter_mut()
+                    .zip([right.re, right.im, left.re, left.im])
+                {
                     array[[k, i, j]] = value;
                 }
             }

@@ -13,9 +13,9 @@ mod trials;
 use crate::experiment::Experiment;
 use crate::results::{Arrays, Results};
 use crate::session::Control;
-use nullcline_data::settings::{Key, Kind, Preset, Settings};
-use nullcline_data::Error;
 use crate::session::Outcome;
+use nullcline_data::Error;
+use nullcline_data::settings::{Key, Kind, Preset, Settings};
 use nullcline_models::engine::{Engine, Objective};
 use nullcline_models::ensemble::Ensemble;
 use nullcline_tables::Table;
@@ -113,8 +113,12 @@ impl Context<'_> {
     /// If it is not there.
     pub fn needed(&self, name: &str) -> Outcome<&Table> {
         self.results.table(name).ok_or_else(|| {
-            Error::argument("this analysis", format!("no results of \"{name}\""), format!("run \"{name}\" first"))
-                .into()
+            Error::argument(
+                "this analysis",
+                format!("no results of \"{name}\""),
+                format!("run \"{name}\" first"),
+            )
+            .into()
         })
     }
 }
@@ -132,9 +136,18 @@ mod tests {
     #[test]
     fn the_registry_is_sound_and_in_order_of_need() {
         for (i, kind) in ANALYSES.iter().enumerate() {
-            assert_eq!(schema_faults(&kind.schema()), Vec::<String>::new(), "{}", kind.name);
+            assert_eq!(
+                schema_faults(&kind.schema()),
+                Vec::<String>::new(),
+                "{}",
+                kind.name
+            );
             for need in kind.needs {
-                assert!(ANALYSES[..i].iter().any(|earlier| earlier.name == *need), "{} needs {need}", kind.name);
+                assert!(
+                    ANALYSES[..i].iter().any(|earlier| earlier.name == *need),
+                    "{} needs {need}",
+                    kind.name
+                );
             }
         }
     }

@@ -12,7 +12,10 @@ pub const KIND: AnalysisKind = AnalysisKind {
     summary: "loss and the task's metrics on held-out trials and on trials of double length",
     keys: &[Key {
         name: "trials",
-        kind: Kind::Integer { min: 1, max: 1_000_000 },
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
         default: Preset::Integer(256),
         unit: "trials",
         doc: "Trials of each sort.",
@@ -27,19 +30,33 @@ fn run(context: &mut Context) -> Outcome<()> {
     let names = context.task.metric_names();
     let mut metrics: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
     // Free running: a network is judged without the help it may have had in training.
-    let objective = Objective { forcing: None, ..context.objective };
+    let objective = Objective {
+        forcing: None,
+        ..context.objective
+    };
     for network in 0..context.ensemble.len() {
         for (split, name) in [(Split::HeldOut, "held_out"), (Split::Long, "long")] {
             context.control.check()?;
             // Index 1: not the trials that training was stopped by.
-            let trials = context.task.trials(split, context.seed(network), 1, context.settings.count("trials"));
-            let job = Job { parameters: &context.ensemble.parameters[network], trials: &trials };
-            let response = context.engine.respond(&context.ensemble.architecture, &objective, &job);
+            let trials = context.task.trials(
+                split,
+                context.seed(network),
+                1,
+                context.settings.count("trials"),
+            );
+            let job = Job {
+                parameters: &context.ensemble.parameters[network],
+                trials: &trials,
+            };
+            let response = context
+                .engine
+                .respond(&context.ensemble.architecture, &objective, &job);
             networks.push(network as u64);
             splits.push(name);
             losses.push(response.loss);
-            for (column, (_, value)) in
-                metrics.iter_mut().zip(context.task.metrics(response.outputs.view(), &trials))
+            for (column, (_, value)) in metrics
+                .iter_mut()
+                .zip(context.task.metrics(response.outputs.view(), &trials))
             {
                 column.push(value);
             }

@@ -3,12 +3,12 @@
 use super::fixed_points::kept_points;
 use super::{AnalysisKind, Context, failed};
 use crate::session::Outcome;
+use ndarray::{Array1, Array2, Array3, s};
 use nullcline_analysis::pca::PrincipalComponents;
 use nullcline_data::settings::{Key, Kind, Preset};
 use nullcline_models::engine::{Job, Objective};
 use nullcline_tables::Table;
 use nullcline_tasks::Split;
-use ndarray::{Array1, Array2, Array3, s};
 
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "state_space",
@@ -16,7 +16,10 @@ pub const KIND: AnalysisKind = AnalysisKind {
     keys: &[
         Key {
             name: "trials",
-            kind: Kind::Integer { min: 1, max: 100_000 },
+            kind: Kind::Integer {
+                min: 1,
+                max: 100_000,
+            },
             default: Preset::Integer(64),
             unit: "trials",
             doc: "Held-out trials of double length that the components are fitted to.",
@@ -49,14 +52,26 @@ fn run(context: &mut Context) -> Outcome<()> {
     let mut trajectories = Columns::new(&["network", "trial", "step"]);
     let mut places = Columns::new(&["network", "fixed_point"]);
     let mut modes = Columns::new(&["network", "fixed_point", "index"]);
-    let objective = Objective { forcing: None, ..context.objective };
+    let objective = Objective {
+        forcing: None,
+        ..context.objective
+    };
     let linearization = context.needed("linearization")?.clone();
     for network in 0..networks {
         context.control.check()?;
-        let trials =
-            context.task.trials(Split::Long, context.seed(network), 4, context.settings.count("trials"));
-        let job = Job { parameters: &context.ensemble.parameters[network], trials: &trials };
-        let response = context.engine.respond(&context.ensemble.architecture, &objective, &job);
+        let trials = context.task.trials(
+            Split::Long,
+            context.seed(network),
+            4,
+            context.settings.count("trials"),
+        );
+        let job = Job {
+            parameters: &context.ensemble.parameters[network],
+            trials: &trials,
+        };
+        let response = context
+            .engine
+            .respond(&context.ensemble.architecture, &objective, &job);
         let (batch, times, _) = response.states.dim();
         let states = response.states.mapv(f64::from);
         // Time 0 is the network's initial state, the same on every trial, and no part of its dynamics.
@@ -72,7 +87,12 @@ fn run(context: &mut Context) -> Outcome<()> {
         }
         let project = |state: &[f64]| -> [f64; AXES] {
             std::array::from_fn(|axis| match pca.components.rows().into_iter().nth(axis) {
-                Some(row) => row.iter().zip(state).zip(&pca.mean).map(|((c, x), m)| c * (x - m)).sum(),
+                Some(row) => row
+                    .iter()
+                    .zip(state)
+                    .zip(&pca.mean)
+                    .map(|((c, x), m)| c * (x - m))
+                    .sum(),
                 None => 0.0,
             })
         };
@@ -88,12 +108,23 @@ fn run(context: &mut Context) -> Outcome<()> {
                 trajectories.push(&[network as u64, trial as u64, step as u64], &at);
             }
         }
-        for point in points.iter().filter(|point| point.network == network as u64) {
+        for point in points
+            .iter()
+            .filter(|point| point.network == network as u64)
+        {
             places.push(&[point.network, point.id], &project(&point.state));
             places.verdicts.push(point.verdict.clone());
             places.unstable.push(point.n_unstable.map(|n| n as i64));
         }
-        push_modes(context, &linearization, network as u64, &points, &pca, extent, &mut modes)?;
+        push_modes(
+            context,
+            &linearization,
+            network as u64,
+            &points,
+            &pca,
+            extent,
+            &mut modes,
+        )?;
     }
     let trajectory_table = trajectories.table(&["pc_1", "pc_2", "pc_3"])?;
     context.add_table("state_space", trajectory_table);
@@ -101,8 +132,14 @@ fn run(context: &mut Context) -> Outcome<()> {
     place_table.add("verdict", "", places.verdicts)?;
     place_table.add("n_unstable", "", places.unstable)?;
     context.add_table("state_space_points", place_table);
-    let mode_table =
-        modes.table(&["from_pc_1", "from_pc_2", "from_pc_3", "to_pc_1", "to_pc_2", "to_pc_3"])?;
+    let mode_table = modes.table(&[
+        "from_pc_1",
+        "from_pc_2",
+        "from_pc_3",
+        "to_pc_1",
+        "to_pc_2",
+        "to_pc_3",
+    ])?;
     context.add_table("state_space_modes", mode_table);
     context.add_arrays(
         "state_space",
@@ -130,13 +167,20 @@ fn push_modes(
     let indices = linearization.u64_column("index")?;
     let modulus = linearization.f64_column("modulus")?;
     let imaginary = linearization.f64_column("im")?;
-    let Some(vectors) = context.results.array("linearization", "right_re") else { return Ok(()) };
+    let Some(vectors) = context.results.array("linearization", "right_re") else {
+        return Ok(());
+    };
     for row in (0..ids.len()).filter(|&row| networks[row] == network) {
         // Of a complex pair the real parts are the same: one of them is enough.
         if modulus[row] <= 1.0 || imaginary[row] < 0.0 {
             continue;
         }
-        let Some(k) = points.iter().position(|p| p.network == network && p.id == ids[row]) else { continue };
+        let Some(k) = points
+            .iter()
+            .position(|p| p.network == network && p.id == ids[row])
+        else {
+            continue;
+        };
         let vector: Array1<f64> = vectors.slice(s![k, indices[row] as usize, ..]).to_owned();
         let length = MODE_LENGTH * extent * modulus[row];
         let end = |sign: f64| -> [f64; AXES] {

@@ -26,8 +26,12 @@ fn run(context: &mut Context) -> Outcome<()> {
     let count = context.settings.count("count");
     let inputs = context.task.input_names();
     let outputs = context.task.output_names();
-    let objective = Objective { forcing: None, ..context.objective };
-    let (mut network_column, mut trial_column, mut step_column) = (Vec::new(), Vec::new(), Vec::new());
+    let objective = Objective {
+        forcing: None,
+        ..context.objective
+    };
+    let (mut network_column, mut trial_column, mut step_column) =
+        (Vec::new(), Vec::new(), Vec::new());
     let mut columns: Vec<(String, Vec<f64>)> = inputs
         .iter()
         .map(|name| format!("input_{name}"))
@@ -37,9 +41,16 @@ fn run(context: &mut Context) -> Outcome<()> {
         .collect();
     for network in 0..context.ensemble.len() {
         context.control.check()?;
-        let trials = context.task.trials(Split::Long, context.seed(network), 2, count);
-        let job = Job { parameters: &context.ensemble.parameters[network], trials: &trials };
-        let response = context.engine.respond(&context.ensemble.architecture, &objective, &job);
+        let trials = context
+            .task
+            .trials(Split::Long, context.seed(network), 2, count);
+        let job = Job {
+            parameters: &context.ensemble.parameters[network],
+            trials: &trials,
+        };
+        let response = context
+            .engine
+            .respond(&context.ensemble.architecture, &objective, &job);
         for trial in 0..count {
             for step in 0..trials.steps() {
                 network_column.push(network as u64);
@@ -60,8 +71,11 @@ fn run(context: &mut Context) -> Outcome<()> {
     table.add("trial", "", trial_column)?;
     table.add("step", "steps", step_column)?;
     for (name, column) in columns {
-        let unit =
-            if name.starts_with("input_") { context.task.input_unit() } else { context.task.output_unit() };
+        let unit = if name.starts_with("input_") {
+            context.task.input_unit()
+        } else {
+            context.task.output_unit()
+        };
         table.add(&name, unit, column)?;
     }
     context.add_table("trials", table);

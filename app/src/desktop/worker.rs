@@ -390,7 +390,6 @@ impl Jobs {
             reporter.send(Message::Phase(Phase::Preparing));
             // Refuses an experiment whose networks are not those of the folder.
             let folder = session::prepare(&folder, &experiment)?;
-            keep_settings(&folder, &experiment)?;
             analyze_and_draw(&folder, &experiment, reporter, control)
         })
     }
@@ -502,17 +501,7 @@ fn run_folder(
         .ok_or_else(|| {
             Error::argument("runs", "no free name", "a folder with room for another run")
         })?;
-    let folder = session::prepare(&path, experiment)?;
-    keep_settings(&folder, experiment)?;
-    Ok(folder)
-}
-
-/// Writes the settings of analyses and figures into the folder where they have changed since it was made.
-fn keep_settings(folder: &RunFolder, experiment: &Experiment) -> Outcome<()> {
-    if Experiment::of_run(folder)? != *experiment {
-        folder.write_experiment(&experiment.to_toml(false))?;
-    }
-    Ok(())
+    session::prepare(&path, experiment)
 }
 
 fn analyze_and_draw(

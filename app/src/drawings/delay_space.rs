@@ -1,6 +1,6 @@
 //! The recording and the generated signal in delay space, side by side.
 
-use super::{FigureKind, channel_label, shown_network};
+use super::{FigureKind, channel_label, common_range, shown_network};
 use crate::results::Results;
 use nullcline_data::Result;
 use nullcline_figures::Figure;
@@ -19,41 +19,63 @@ const STEPS: usize = 2500;
 
 fn build(results: &Results) -> Result<Option<Figure>> {
     let network = shown_network(results);
-    let Some(generated) = results.array("free_run", &format!("network_{network}")) else { return Ok(None) };
+    let Some(generated) = results.array("free_run", &format!("network_{network}")) else {
+        return Ok(None);
+    };
     let built = results.experiment.build()?;
-    let Some(recording) = built.task.recording(Split::HeldOut) else { return Ok(None) };
+    let Some(recording) = built.task.recording(Split::HeldOut) else {
+        return Ok(None);
+    };
     if recording.values.ncols() < 2 {
         return Ok(None);
     }
     // The two dimensions that differ most show the most of the attractor.
     let second = most_different(recording.values.view());
-    let steps = STEPS.min(recording.values.nrows()).min(generated.len_of(ndarray::Axis(0)));
+    let steps = STEPS
+        .min(recording.values.nrows())
+        .min(generated.len_of(ndarray::Axis(0)));
     let of_recording = |d: usize| -> Vec<f64> {
-        (0..steps).map(|t| recording.restore(d, f64::from(recording.values[[t, d]]))).collect()
+        (0..steps)
+            .map(|t| recording.restore(d, f64::from(recording.values[[t, d]])))
+            .collect()
     };
-    let of_network =
-        |d: usize| -> Vec<f64> { (0..steps).map(|t| recording.restore(d, generated[[t, d]])).collect() };
-    let pairs = [(of_recording(0), of_recording(second)), (of_network(0), of_network(second))];
-    let range = |pick: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>| {
-        let values = || pairs.iter().flat_map(|pair| pick(pair)).filter(|x| x.is_finite());
-        let low = values().copied().fold(f64::INFINITY, f64::min);
-        let high = values().copied().fold(f64::NEG_INFINITY, f64::max);
-        let margin = 0.05 * (high - low).max(1e-12);
-        (low - margin, high + margin)
+    let of_network = |d: usize| -> Vec<f64> {
+        (0..steps)
+            .map(|t| recording.restore(d, generated[[t, d]]))
+            .collect()
     };
-    let (x_range, y_range) = (range(|pair| &pair.0), range(|pair| &pair.1));
-    let name = |d: usize| recording.names.get(d).map(|name| channel_label(name)).unwrap_or_default();
+    let pairs = [
+        (of_recording(0), of_recording(second)),
+        (of_network(0), of_network(second)),
+    ];
+    let [recorded, made] = &pairs;
+    let (x_range, y_range) = (
+        common_range(&recorded.0, &made.0),
+        common_range(&recorded.1, &made.1),
+    );
+    let name = |d: usize| {
+        recording
+            .names
+            .get(d)
+            .map(|name| channel_label(name))
+            .unwrap_or_default()
+    };
     let mut figure = Figure::new(KIND.name)
         .caption("Recording (left) and generated signal (right) in two dimensions of the delay embedding; lags in steps.")
         .columns(2);
-    for ((x, y), (title, role)) in
-        pairs.into_iter().zip([("Recorded", Role::Recorded), ("Generated", Role::Generated)])
+    for ((x, y), (title, role)) in pairs
+        .into_iter()
+        .zip([("Recorded", Role::Recorded), ("Generated", Role::Generated)])
     {
         let plane = Plane::new(
             Axis::new(name(0), recording.unit.clone()).range(x_range.0, x_range.1),
             Axis::new(name(second), recording.unit.clone()).range(y_range.0, y_range.1),
         )
-        .with(Series::line(x, y, Style::from(role).width(0.4).opacity(0.6)));
+        .with(Series::line(
+            x,
+            y,
+            Style::from(role).width(0.4).opacity(0.6),
+        ));
         figure = figure.panel(Panel::plane(plane).title(title).aspect(1.0));
     }
     Ok(Some(figure.lettered()))
@@ -68,5 +90,7 @@ fn most_different(values: ndarray::ArrayView2<f32>) -> usize {
         let b = centre(&values.column(d).mapv(f64::from));
         (a.dot(&b) / (a.dot(&a) * b.dot(&b)).sqrt().max(1e-300)).abs()
     };
-    (1..values.ncols()).min_by(|&i, &j| correlation(i).total_cmp(&correlation(j))).unwrap_or(1)
+    (1..values.ncols())
+        .min_by(|&i, &j| correlation(i).total_cmp(&correlation(j)))
+        .unwrap_or(1)
 }

@@ -1,6 +1,6 @@
 //! A recording above what the network generates by itself, over time.
 
-use super::{FigureKind, shown_network};
+use super::{FigureKind, common_range, shown_network};
 use crate::results::Results;
 use nullcline_data::Result;
 use nullcline_figures::Figure;
@@ -21,17 +21,23 @@ const STEPS_WITHOUT_PEAKS: f64 = 2000.0;
 
 fn build(results: &Results) -> Result<Option<Figure>> {
     let network = shown_network(results);
-    let Some(generated) = results.array("free_run", &format!("network_{network}")) else { return Ok(None) };
+    let Some(generated) = results.array("free_run", &format!("network_{network}")) else {
+        return Ok(None);
+    };
     // The recording is read from its file, as the task reads it: the run folder holds no copy.
     let built = results.experiment.build()?;
-    let Some(recording) = built.task.recording(Split::HeldOut) else { return Ok(None) };
+    let Some(recording) = built.task.recording(Split::HeldOut) else {
+        return Ok(None);
+    };
     let interval = results
         .table("free_run")
         .and_then(|table| table.f64_column("median_peak_interval").ok())
         .and_then(|column| column.first().copied())
         .filter(|interval| interval.is_finite())
         .map_or(STEPS_WITHOUT_PEAKS, |interval| INTERVALS * interval);
-    let steps = (interval as usize).min(recording.values.nrows()).min(generated.len_of(ndarray::Axis(0)));
+    let steps = (interval as usize)
+        .min(recording.values.nrows())
+        .min(generated.len_of(ndarray::Axis(0)));
     if steps == 0 {
         return Ok(None);
     }
@@ -40,19 +46,19 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         None => (Axis::new("Time", "steps"), 1.0),
     };
     let time: Vec<f64> = (0..steps).map(|t| t as f64 * per_step).collect();
-    let recorded: Vec<f64> =
-        (0..steps).map(|t| recording.restore(0, f64::from(recording.values[[t, 0]]))).collect();
-    let made: Vec<f64> = (0..steps).map(|t| recording.restore(0, generated[[t, 0]])).collect();
-    // The same scale in both panels, or a weak copy would look like a good one.
-    let all = || recorded.iter().chain(&made).filter(|x| x.is_finite());
-    let (low, high) = (all().copied().fold(f64::INFINITY, f64::min), all().copied().fold(f64::NEG_INFINITY, f64::max));
-    let margin = 0.05 * (high - low).max(1e-12);
-    let signal =
-        |label: &str| Axis::new(label, recording.unit.clone()).range(low - margin, high + margin);
+    let recorded: Vec<f64> = (0..steps)
+        .map(|t| recording.restore(0, f64::from(recording.values[[t, 0]])))
+        .collect();
+    let made: Vec<f64> = (0..steps)
+        .map(|t| recording.restore(0, generated[[t, 0]]))
+        .collect();
+    let (low, high) = common_range(&recorded, &made);
+    let signal = |label: &str| Axis::new(label, recording.unit.clone()).range(low, high);
     let above = Plane::new(axis.clone(), signal("Recorded"))
         .with(Series::line(time.clone(), recorded, Role::Recorded))
         .shares_x();
-    let below = Plane::new(axis, signal("Generated")).with(Series::line(time, made, Role::Generated));
+    let below =
+        Plane::new(axis, signal("Generated")).with(Series::line(time, made, Role::Generated));
     Ok(Some(
         Figure::new(KIND.name)
             .caption("The recording (test part) and the signal that the network generates by itself, on one scale.")

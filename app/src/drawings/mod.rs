@@ -43,13 +43,18 @@ pub fn kind(name: &str) -> Option<&'static FigureKind> {
 /// The rows of a table that belong to one network, by the column `network`.
 fn rows_of_network(table: &Table, network: u64) -> Result<Vec<usize>> {
     let networks = table.u64_column("network")?;
-    Ok((0..networks.len()).filter(|&i| networks[i] == network).collect())
+    Ok((0..networks.len())
+        .filter(|&i| networks[i] == network)
+        .collect())
 }
 
 /// Some rows of a column as numbers.
 fn pick(table: &Table, column: &str, rows: &[usize]) -> Result<Vec<f64>> {
     let values = table.f64_column(column)?;
-    Ok(rows.iter().filter_map(|&i| values.get(i).copied()).collect())
+    Ok(rows
+        .iter()
+        .filter_map(|&i| values.get(i).copied())
+        .collect())
 }
 
 /// The network that figures of a single network show.
@@ -70,4 +75,16 @@ fn channel_label(name: &str) -> String {
         Some(first) => first.to_uppercase().chain(letters).collect(),
         None => "Output".to_owned(),
     }
+}
+
+/// The range of two signals together, with a margin of 5 %: both on one scale, or a weak copy would look like
+/// a good one.
+fn common_range(a: &[f64], b: &[f64]) -> (f64, f64) {
+    let finite = || a.iter().chain(b).copied().filter(|x| x.is_finite());
+    let (low, high) = (
+        finite().fold(f64::INFINITY, f64::min),
+        finite().fold(f64::NEG_INFINITY, f64::max),
+    );
+    let margin = 0.05 * (high - low).max(1e-12);
+    (low - margin, high + margin)
 }

@@ -14,7 +14,10 @@ pub const KIND: FigureKind = FigureKind {
 };
 
 fn build(results: &Results) -> Result<Option<Figure>> {
-    let (Some(table), Some(points)) = (results.table("linearization"), results.table("fixed_points")) else {
+    let (Some(table), Some(points)) = (
+        results.table("linearization"),
+        results.table("fixed_points"),
+    ) else {
         return Ok(None);
     };
     let network = shown_network(results);
@@ -35,13 +38,21 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     if rows.is_empty() {
         return Ok(None);
     }
-    let mut plane = Plane::new(Axis::new("Re *λ*", "per step"), Axis::new("Im *λ*", "per step"))
-        .equal_aspect()
-        .with(Series::circle((0.0, 0.0), 1.0, Role::Guide).label("unit circle"));
-    for (role, label, outside) in
-        [(Role::Stable, "|*λ*| < 1", false), (Role::Unstable, "|*λ*| > 1", true)]
-    {
-        let chosen: Vec<usize> = rows.iter().copied().filter(|&row| (modulus[row] > 1.0) == outside).collect();
+    let mut plane = Plane::new(
+        Axis::new("Re *λ*", "per step"),
+        Axis::new("Im *λ*", "per step"),
+    )
+    .equal_aspect()
+    .with(Series::circle((0.0, 0.0), 1.0, Role::Guide).label("unit circle"));
+    for (role, label, outside) in [
+        (Role::Stable, "|*λ*| < 1", false),
+        (Role::Unstable, "|*λ*| > 1", true),
+    ] {
+        let chosen: Vec<usize> = rows
+            .iter()
+            .copied()
+            .filter(|&row| (modulus[row] > 1.0) == outside)
+            .collect();
         if chosen.is_empty() {
             continue;
         }
@@ -57,5 +68,9 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         "Eigenvalues of the Jacobian at {} fixed points. A map is stable where every |λ| < 1.",
         fixed.len()
     );
-    Ok(Some(Figure::new(KIND.name).caption(caption).panel(Panel::plane(plane).aspect(0.9))))
+    Ok(Some(
+        Figure::new(KIND.name)
+            .caption(caption)
+            .panel(Panel::plane(plane).aspect(0.9)),
+    ))
 }

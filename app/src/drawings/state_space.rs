@@ -35,8 +35,10 @@ fn build(results: &Results) -> Result<Option<Figure>> {
 
     // One line for all trajectories, with a gap between them.
     let trials = pick(trajectories, "trial", &rows)?;
-    let axes: Vec<Vec<f64>> =
-        ["pc_1", "pc_2", "pc_3"].iter().map(|name| pick(trajectories, name, &rows)).collect::<Result<_>>()?;
+    let axes: Vec<Vec<f64>> = ["pc_1", "pc_2", "pc_3"]
+        .iter()
+        .map(|name| pick(trajectories, name, &rows))
+        .collect::<Result<_>>()?;
     let mut line: [Vec<f64>; 3] = Default::default();
     for i in 0..rows.len() {
         if i > 0 && trials[i] != trials[i - 1] {
@@ -60,7 +62,8 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             Ok((0..x.len()).map(|i| [x[i], y[i], z[i]]).collect())
         };
         space = space.with(
-            Series::segments_3d(ends("from")?, ends("to")?, Role::UnstableMode).label("unstable modes"),
+            Series::segments_3d(ends("from")?, ends("to")?, Role::UnstableMode)
+                .label("unstable modes"),
         );
     }
 
@@ -73,16 +76,25 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         (
             Role::Unstable,
             "unstable fixed points",
-            Box::new(|row: usize| verdicts[row] == Some("fixed") && unstable[row] > 0.0) as Box<dyn Fn(usize) -> bool>,
+            Box::new(|row: usize| verdicts[row] == Some("fixed") && unstable[row] > 0.0)
+                as Box<dyn Fn(usize) -> bool>,
         ),
         (
             Role::Stable,
             "stable fixed points",
             Box::new(|row: usize| verdicts[row] == Some("fixed") && unstable[row] == 0.0),
         ),
-        (Role::Slow, "slow points", Box::new(|row: usize| verdicts[row] == Some("slow"))),
+        (
+            Role::Slow,
+            "slow points",
+            Box::new(|row: usize| verdicts[row] == Some("slow")),
+        ),
     ] {
-        let chosen: Vec<usize> = point_rows.iter().copied().filter(|&row| belongs(row)).collect();
+        let chosen: Vec<usize> = point_rows
+            .iter()
+            .copied()
+            .filter(|&row| belongs(row))
+            .collect();
         if chosen.is_empty() {
             continue;
         }
@@ -98,12 +110,25 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     }
     let variance: f64 = results
         .array("state_space", "explained_variance_ratio")
-        .and_then(|ratios| ratios.outer_iter().nth(network as usize).map(|row| row.sum()))
+        .and_then(|ratios| {
+            ratios
+                .outer_iter()
+                .nth(network as usize)
+                .map(|row| row.sum())
+        })
         .unwrap_or(f64::NAN);
     let caption = format!(
         "State space in three principal components of the trajectories ({:.0} % of their variance): {}.",
         100.0 * variance,
-        if caption_counts.is_empty() { "no fixed points".to_owned() } else { caption_counts.join(", ") }
+        if caption_counts.is_empty() {
+            "no fixed points".to_owned()
+        } else {
+            caption_counts.join(", ")
+        }
     );
-    Ok(Some(Figure::new(KIND.name).caption(caption).panel(Panel::space(space).aspect(0.85))))
+    Ok(Some(
+        Figure::new(KIND.name)
+            .caption(caption)
+            .panel(Panel::space(space).aspect(0.85)),
+    ))
 }

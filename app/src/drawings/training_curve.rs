@@ -17,7 +17,12 @@ pub const KIND: FigureKind = FigureKind {
 const SINGLE_LINES: usize = 5;
 
 fn build(results: &Results) -> Result<Option<Figure>> {
-    let Some(table) = results.table(TRAINING).filter(|table| table.row_count() > 0) else { return Ok(None) };
+    let Some(table) = results
+        .table(TRAINING)
+        .filter(|table| table.row_count() > 0)
+    else {
+        return Ok(None);
+    };
     let updates = table.f64_column("update")?;
     let networks = table.u64_column("network")?;
     let losses = table.f64_column("loss")?;
@@ -55,10 +60,18 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     } else {
         let (x, low, middle, high) = quantiles(&updates, &held_out);
         plane = plane
-            .with(Series::band(x.clone(), low, high, Role::Category(0)).label(format!("range of {count} networks")))
+            .with(
+                Series::band(x.clone(), low, high, Role::Category(0))
+                    .label(format!("range of {count} networks")),
+            )
             .with(Series::line(x, middle, Role::Category(0)).label("median, held-out trials"));
     }
-    if let Some(stop) = results.experiment.training.optional_number("stop_loss").filter(|&stop| stop > 0.0) {
+    if let Some(stop) = results
+        .experiment
+        .training
+        .optional_number("stop_loss")
+        .filter(|&stop| stop > 0.0)
+    {
         plane = plane.with(Series::horizontal_rule(stop, Role::Guide).label("loss asked for"));
     }
     let caption = if count == 1 {
@@ -66,7 +79,11 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     } else {
         "Loss over training on held-out trials."
     };
-    Ok(Some(Figure::new(KIND.name).caption(caption).panel(Panel::plane(plane).aspect(0.62))))
+    Ok(Some(
+        Figure::new(KIND.name)
+            .caption(caption)
+            .panel(Panel::plane(plane).aspect(0.62)),
+    ))
 }
 
 fn loss_name(results: &Results) -> &'static str {
@@ -78,8 +95,13 @@ fn loss_name(results: &Results) -> &'static str {
 
 /// Smallest, median and largest value at every update that has any.
 fn quantiles(updates: &[f64], values: &[f64]) -> (Vec<f64>, Vec<f64>, Vec<f64>, Vec<f64>) {
-    let mut by_update: std::collections::BTreeMap<u64, Vec<f64>> = std::collections::BTreeMap::new();
-    for (update, value) in updates.iter().zip(values).filter(|(_, value)| value.is_finite()) {
+    let mut by_update: std::collections::BTreeMap<u64, Vec<f64>> =
+        std::collections::BTreeMap::new();
+    for (update, value) in updates
+        .iter()
+        .zip(values)
+        .filter(|(_, value)| value.is_finite())
+    {
         by_update.entry(*update as u64).or_default().push(*value);
     }
     let mut out = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -17,10 +17,14 @@ pub const KIND: FigureKind = FigureKind {
 const MOST_ROWS: usize = 6;
 
 fn build(results: &Results) -> Result<Option<Figure>> {
-    let Some(table) = results.table("trials") else { return Ok(None) };
+    let Some(table) = results.table("trials") else {
+        return Ok(None);
+    };
     let trials = table.u64_column("trial")?;
-    let rows: Vec<usize> =
-        rows_of_network(table, shown_network(results))?.into_iter().filter(|&i| trials[i] == 0).collect();
+    let rows: Vec<usize> = rows_of_network(table, shown_network(results))?
+        .into_iter()
+        .filter(|&i| trials[i] == 0)
+        .collect();
     if rows.is_empty() {
         return Ok(None);
     }
@@ -40,9 +44,19 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     );
     let paired = inputs.len() == outputs.len();
     for (k, (column, name)) in outputs.iter().take(count).enumerate() {
-        let unit = table.column(column).map(|c| c.unit.clone()).unwrap_or_default();
-        let unit = if unit.is_empty() { "a.u.".to_owned() } else { unit };
-        let mut plane = Plane::new(Axis::new("Time", "steps"), Axis::new(channel_label(name), unit));
+        let unit = table
+            .column(column)
+            .map(|c| c.unit.clone())
+            .unwrap_or_default();
+        let unit = if unit.is_empty() {
+            "a.u.".to_owned()
+        } else {
+            unit
+        };
+        let mut plane = Plane::new(
+            Axis::new("Time", "steps"),
+            Axis::new(channel_label(name), unit),
+        );
         // Where every output has an input of its own, it stands in the same row; else all in the first.
         let shown: &[(String, String)] = match (paired, k) {
             (true, k) => &inputs[k..=k],
@@ -56,7 +70,11 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             }
             plane = plane.with(series);
         }
-        let mut target = Series::line(steps.clone(), pick(table, &targets[k].0, &rows)?, Role::Target);
+        let mut target = Series::line(
+            steps.clone(),
+            pick(table, &targets[k].0, &rows)?,
+            Role::Target,
+        );
         let mut output = Series::line(steps.clone(), pick(table, column, &rows)?, Role::Output);
         if k == 0 {
             target = target.label("target");

@@ -189,7 +189,10 @@ mod tests {
 
     /// The derivative of a body's outputs by every input, by dual numbers, against its vector-Jacobian
     /// product for random upstream derivatives `d`.
-    fn vjp_matches_duals<C: Cell>(x: &[f64; MAX_SLOTS * 4], d: &[f64; MAX_SLOTS]) -> Result<(), String> {
+    fn vjp_matches_duals<C: Cell>(
+        x: &[f64; MAX_SLOTS * 4],
+        d: &[f64; MAX_SLOTS],
+    ) -> Result<(), String> {
         let (states, gates) = (C::STATES, C::GATES);
         let (units, hiddens) = (C::UNIT_PARAMETERS.len(), C::HIDDEN_PARAMETERS.len());
         let (s, rest) = x.split_at(states);
@@ -207,7 +210,13 @@ mod tests {
         let lift = |x: &[f64], varying: Option<usize>| -> Vec<Dual> {
             x.iter()
                 .enumerate()
-                .map(|(k, &v)| if Some(k) == varying { Dual::varying(v) } else { Dual::fixed(v) })
+                .map(|(k, &v)| {
+                    if Some(k) == varying {
+                        Dual::varying(v)
+                    } else {
+                        Dual::fixed(v)
+                    }
+                })
                 .collect()
         };
         let contract = |h: &[Dual]| -> f64 { h.iter().zip(d).map(|(h, d)| h.derivative * d).sum() };
@@ -218,11 +227,28 @@ mod tests {
         C::update(s, zr, zx, p, &mut h, &mut tape);
         let (mut ds, mut dp) = (vec![f64::NAN; states], vec![f64::NAN; units]);
         let (mut dzr, mut dzx) = (vec![f64::NAN; gates], vec![f64::NAN; gates]);
-        C::update_vjp(s, &h, &tape, p, &d[..states], &mut ds, &mut dzr, &mut dzx, &mut dp);
+        C::update_vjp(
+            s,
+            &h,
+            &tape,
+            p,
+            &d[..states],
+            &mut ds,
+            &mut dzr,
+            &mut dzx,
+            &mut dp,
+        );
         let along = |i: [Option<usize>; 4]| {
             let mut h = vec![Dual::fixed(0.0); states];
             let mut tape = vec![Dual::fixed(0.0); C::TAPE];
-            C::update(&lift(s, i[0]), &lift(zr, i[1]), &lift(zx, i[2]), &lift(p, i[3]), &mut h, &mut tape);
+            C::update(
+                &lift(s, i[0]),
+                &lift(zr, i[1]),
+                &lift(zx, i[2]),
+                &lift(p, i[3]),
+                &mut h,
+                &mut tape,
+            );
             contract(&h)
         };
         for k in 0..states {
@@ -293,12 +319,21 @@ mod tests {
         for &kind in CellKind::ALL {
             let shape = kind.shape();
             let bodies = kind.bodies();
-            let array = |name: &str, length: usize| format!("    var {name}: array<f32, {}>;\n", length.max(1));
-            let function = |name: &str, inputs: &[(&str, usize)], outputs: &[(&str, usize)], body: &str| {
-                let variables: String =
-                    inputs.iter().chain(outputs).map(|(name, length)| array(name, *length)).collect();
-                format!("fn {name}() {{\n{variables}{}\n}}\n", body.replace(" tanh(", " safe_tanh("))
+            let array = |name: &str, length: usize| {
+                format!("    var {name}: array<f32, {}>;\n", length.max(1))
             };
+            let function =
+                |name: &str, inputs: &[(&str, usize)], outputs: &[(&str, usize)], body: &str| {
+                    let variables: String = inputs
+                        .iter()
+                        .chain(outputs)
+                        .map(|(name, length)| array(name, *length))
+                        .collect();
+                    format!(
+                        "fn {name}() {{\n{variables}{}\n}}\n",
+                        body.replace(" tanh(", " safe_tanh(")
+                    )
+                };
             let (s, g, t) = (shape.states, shape.gates, shape.tape);
             let (p, c) = (shape.unit_parameters.len(), shape.hidden_parameters.len());
             let shader = [
@@ -333,11 +368,15 @@ mod tests {
                     .to_string(),
             ]
             .concat();
-            let module = naga::front::wgsl::parse_str(&shader)
-                .unwrap_or_else(|e| panic!("{}: {}\n{shader}", kind.name(), e.emit_to_string(&shader)));
-            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
-                .validate(&module)
-                .unwrap_or_else(|e| panic!("{}: {e:?}\n{shader}", kind.name()));
+            let module = naga::front::wgsl::parse_str(&shader).unwrap_or_else(|e| {
+                panic!("{}: {}\n{shader}", kind.name(), e.emit_to_string(&shader))
+            });
+            naga::valid::Validator::new(
+                naga::valid::ValidationFlags::all(),
+                naga::valid::Capabilities::empty(),
+            )
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{}: {e:?}\n{shader}", kind.name()));
         }
     }
 }

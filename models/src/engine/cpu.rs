@@ -13,9 +13,9 @@ use crate::architecture::{Architecture, Layout, Readout, with_cell};
 use crate::cells::{Cell, MAX_SLOTS};
 use crate::linear::pseudo_inverse;
 use crate::scalar::Scalar;
-use crate::simd::{Instructions, Isa, LANES, Lanes, Portable, Vector};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
+use crate::simd::{Instructions, Isa, LANES, Lanes, Portable, Vector};
 use ndarray::{Array3, ArrayView3};
 use nullcline_tasks::Loss;
 use rayon::prelude::*;
@@ -47,11 +47,16 @@ impl CpuEngine {
     pub fn with_instructions(instructions: Instructions) -> Self {
         let best = Instructions::detect();
         let usable = match (instructions, best) {
-            (Instructions::Avx512, Instructions::Avx512) | (Instructions::Portable, _) => instructions,
+            (Instructions::Avx512, Instructions::Avx512) | (Instructions::Portable, _) => {
+                instructions
+            }
             (Instructions::Avx2, Instructions::Avx512 | Instructions::Avx2) => instructions,
             _ => best,
         };
-        CpuEngine { instructions: usable, workspaces: Vec::new() }
+        CpuEngine {
+            instructions: usable,
+            workspaces: Vec::new(),
+        }
     }
 
     /// Runs every shard of every job and leaves the results in the workspaces, job by job.
@@ -63,17 +68,22 @@ impl CpuEngine {
         jobs: &[Job],
         backward: bool,
     ) -> Vec<usize> {
-        let prepared: Vec<Prepared> =
-            jobs.iter().map(|job| Prepared::new(architecture, objective, job)).collect();
+        let prepared: Vec<Prepared> = jobs
+            .iter()
+            .map(|job| Prepared::new(architecture, objective, job))
+            .collect();
         let shards: Vec<(usize, usize)> = prepared
             .iter()
             .enumerate()
             .flat_map(|(j, p)| (0..p.shards).map(move |s| (j, s)))
             .collect();
-        self.workspaces.resize_with(self.workspaces.len().max(shards.len()), Workspace::default);
+        self.workspaces
+            .resize_with(self.workspaces.len().max(shards.len()), Workspace::default);
         let instructions = self.instructions;
-        self.workspaces[..shards.len()].par_iter_mut().zip(&shards).for_each(
-            |(workspace, &(j, shard))| {
+        self.workspaces[..shards.len()]
+            .par_iter_mut()
+            .zip(&shards)
+            .for_each(|(workspace, &(j, shard))| {
                 let pass = Pass {
                     architecture,
                     layout: &prepared[j].layout,
@@ -84,8 +94,7 @@ impl CpuEngine {
                     backward,
                 };
                 pass.run(instructions, workspace);
-            },
-        );
+            });
         prepared.iter().map(|p| p.shards).collect()
     }
 }
@@ -106,8 +115,10 @@ impl Engine for CpuEngine {
         shards
             .into_iter()
             .map(|count| {
-                let mut total =
-                    Gradient { loss: 0.0, gradient: vec![0.0; architecture.parameter_count()] };
+                let mut total = Gradient {
+                    loss: 0.0,
+                    gradient: vec![0.0; architecture.parameter_count()],
+                };
                 for workspace in workspaces.by_ref().take(count) {
                     total.loss += workspace.loss;
                     for (sum, g) in total.gradient.iter_mut().zip(&workspace.gradient) {
@@ -119,7 +130,12 @@ impl Engine for CpuEngine {
             .collect()
     }
 
-    fn respond(&mut self, architecture: &Architecture, objective: &Objective, job: &Job) -> Response {
+    fn respond(
+        &mut self,
+        architecture: &Architecture,
+        objective: &Objective,
+        job: &Job,
+    ) -> Response {
         let shards = self.run(architecture, objective, std::slice::from_ref(job), false)[0];
         let (batch, steps) = (job.trials.batch(), job.trials.steps());
         let mut response = Response {
@@ -130,8 +146,18 @@ impl Engine for CpuEngine {
         for (s, workspace) in self.workspaces[..shards].iter().enumerate() {
             response.loss += workspace.loss;
             let first = s * SHARD_VECTORS * LANES;
-            from_lanes(&workspace.outputs, workspace.vectors, first, &mut response.outputs);
-            from_lanes(&workspace.states, workspace.vectors, first, &mut response.states);
+            from_lanes(
+                &workspace.outputs,
+                workspace.vectors,
+                first,
+                &mut response.outputs,
+            );
+            from_lanes(
+                &workspace.states,
+                workspace.vectors,
+                first,
+                &mut response.states,
+            );
         }
         response
     }
@@ -188,9 +214,21 @@ impl Prepared {
     fn new(architecture: &Architecture, objective: &Objective, job: &Job) -> Self {
         let layout = architecture.layout();
         let trials = job.trials;
-        assert_eq!(job.parameters.len(), layout.total, "length of the parameter vector");
-        assert_eq!(trials.inputs.dim().2, architecture.inputs, "input dimensions");
-        assert_eq!(trials.targets.dim().2, architecture.outputs, "output dimensions");
+        assert_eq!(
+            job.parameters.len(),
+            layout.total,
+            "length of the parameter vector"
+        );
+        assert_eq!(
+            trials.inputs.dim().2,
+            architecture.inputs,
+            "input dimensions"
+        );
+        assert_eq!(
+            trials.targets.dim().2,
+            architecture.outputs,
+            "output dimensions"
+        );
         let of = |range: &std::ops::Range<usize>| &job.parameters[range.clone()];
         let columns = architecture.recurrent_columns();
         let (units, outputs) = (architecture.units, architecture.outputs);
@@ -217,8 +255,13 @@ impl Prepared {
                 Vec::new()
             } else {
                 let bias = of(&layout.readout_bias);
-                let offset = |row: &[f64]| -> f64 { row.iter().zip(bias).map(|(p, &d)| p * f64::from(d)).sum() };
-                readout_inverse.chunks_exact(outputs).map(|row| -offset(row) as f32).collect()
+                let offset = |row: &[f64]| -> f64 {
+                    row.iter().zip(bias).map(|(p, &d)| p * f64::from(d)).sum()
+                };
+                readout_inverse
+                    .chunks_exact(outputs)
+                    .map(|row| -offset(row) as f32)
+                    .collect()
             },
             readout_inverse_f32: readout_inverse.iter().map(|&x| x as f32).collect(),
             readout_inverse,
@@ -338,10 +381,7 @@ impl Pass<'_> {
     }
 
     #[inline(always)]
-    fn run_cell<C: Cell, I: Isa>(
-        &self,
-        w: &mut Workspace,
-    ) {
+    fn run_cell<C: Cell, I: Isa>(&self, w: &mut Workspace) {
         self.load::<C, I>(w);
         for t in 0..self.job.trials.steps() {
             self.step_forward::<C, I>(t, w);
@@ -362,7 +402,9 @@ impl Pass<'_> {
     }
 
     fn forcing(&self) -> Option<f32> {
-        self.objective.forcing.filter(|_| self.job.trials.initial.is_some())
+        self.objective
+            .forcing
+            .filter(|_| self.job.trials.initial.is_some())
     }
 
     /// Brings the trials in and sizes the buffers.
@@ -380,7 +422,8 @@ impl Pass<'_> {
         for b in first..batch.min(first + vectors * LANES) {
             let (v, lane) = ((b - first) / LANES, (b - first) % LANES);
             for t in 0..steps {
-                w.weights[t * vectors + v].0[lane] = trials.mask.as_ref().map_or(1.0, |m| m[[b, t]]);
+                w.weights[t * vectors + v].0[lane] =
+                    trials.mask.as_ref().map_or(1.0, |m| m[[b, t]]);
             }
         }
         let state_rows = a.state_dim();
@@ -406,10 +449,16 @@ impl Pass<'_> {
             if a.readout == Readout::Identity {
                 let map = &self.job.parameters[self.layout.initial.clone()];
                 let rows = &mut state[a.outputs * vectors..a.units * vectors];
-                for (row, weights) in rows.chunks_exact_mut(vectors).zip(map.chunks_exact(a.outputs)) {
+                for (row, weights) in rows
+                    .chunks_exact_mut(vectors)
+                    .zip(map.chunks_exact(a.outputs))
+                {
                     for (v, out) in row.iter_mut().enumerate() {
                         for (o, weight) in weights.iter().enumerate() {
-                            add(I::V::splat(*weight) * I::V::load(&w.initial[o * vectors + v]), out);
+                            add(
+                                I::V::splat(*weight) * I::V::load(&w.initial[o * vectors + v]),
+                                out,
+                            );
                         }
                     }
                 }
@@ -422,35 +471,66 @@ impl Pass<'_> {
                 zeroed(&mut w.forced_rates, steps * a.units * vectors);
             }
         }
-        self.rates_of::<C, I>(&w.states[..state_rows * vectors], vectors, w.rates.get_mut(..a.units * vectors));
+        self.rates_of::<C, I>(
+            &w.states[..state_rows * vectors],
+            vectors,
+            w.rates.get_mut(..a.units * vectors),
+        );
     }
 
     /// The state that an observation [output][vector] implies, into the observed units of `state`:
     /// pinv(R) (x - d), or the observation itself for the identity readout.
-    fn state_from_observation<I: Isa>(&self, observation: &[Lanes], vectors: usize, state: &mut [Lanes]) {
+    fn state_from_observation<I: Isa>(
+        &self,
+        observation: &[Lanes],
+        vectors: usize,
+        state: &mut [Lanes],
+    ) {
         let a = self.architecture;
         if a.readout == Readout::Identity {
             let observed = a.outputs.min(a.units) * vectors;
             state[..observed].copy_from_slice(&observation[..observed]);
             return;
         }
-        for (row, offset) in state.chunks_exact_mut(vectors).zip(&self.prepared.observation_offset) {
+        for (row, offset) in state
+            .chunks_exact_mut(vectors)
+            .zip(&self.prepared.observation_offset)
+        {
             row.fill(Lanes([*offset; LANES]));
         }
         let inverse = &self.prepared.readout_inverse_f32;
-        multiply::<I>(true, a.units, a.outputs, vectors, inverse, observation, state);
+        multiply::<I>(
+            true,
+            a.units,
+            a.outputs,
+            vectors,
+            inverse,
+            observation,
+            state,
+        );
     }
 
     /// Units that forcing acts on: all of them, or the observed ones for the identity readout.
     fn forced_units(&self) -> usize {
         let a = self.architecture;
-        if a.readout == Readout::Identity { a.outputs.min(a.units) } else { a.units }
+        if a.readout == Readout::Identity {
+            a.outputs.min(a.units)
+        } else {
+            a.units
+        }
     }
 
     /// Rates of a state [state][vector]; nothing to do where the rate is the state.
     #[inline(always)]
-    fn rates_of<C: Cell, I: Isa>(&self, state: &[Lanes], vectors: usize, rates: Option<&mut [Lanes]>) {
-        let (Some(rates), false) = (rates, C::RATE_IS_STATE) else { return };
+    fn rates_of<C: Cell, I: Isa>(
+        &self,
+        state: &[Lanes],
+        vectors: usize,
+        rates: Option<&mut [Lanes]>,
+    ) {
+        let (Some(rates), false) = (rates, C::RATE_IS_STATE) else {
+            return;
+        };
         let units = self.architecture.units;
         for i in 0..units {
             let p = self.unit_parameters::<C, I::V>(i);
@@ -485,11 +565,7 @@ impl Pass<'_> {
 
     /// Step t: from the state at time t (forced, if there is forcing) to the state at t + 1 and its output.
     #[inline(always)]
-    fn step_forward<C: Cell, I: Isa>(
-        &self,
-        t: usize,
-        w: &mut Workspace,
-    ) {
+    fn step_forward<C: Cell, I: Isa>(&self, t: usize, w: &mut Workspace) {
         let a = self.architecture;
         let vectors = w.vectors;
         let parameters = self.job.parameters;
@@ -502,8 +578,11 @@ impl Pass<'_> {
         }
         let (before, after) = w.states.split_at_mut((t + 1) * state_length);
         let forcing = self.forcing().is_some();
-        let previous =
-            if forcing { &w.forced[t * state_length..] } else { &before[t * state_length..] };
+        let previous = if forcing {
+            &w.forced[t * state_length..]
+        } else {
+            &before[t * state_length..]
+        };
         let rates = match (C::RATE_IS_STATE, forcing) {
             (true, _) => &previous[..rate_length],
             (false, true) => &w.forced_rates[t * rate_length..][..rate_length],
@@ -534,7 +613,15 @@ impl Pass<'_> {
         };
         // zr = W q
         let columns = a.recurrent_columns();
-        multiply::<I>(false, gate_rows, columns, vectors, &parameters[self.layout.recurrent.clone()], presynaptic, &mut w.recurrent_gates);
+        multiply::<I>(
+            false,
+            gate_rows,
+            columns,
+            vectors,
+            &parameters[self.layout.recurrent.clone()],
+            presynaptic,
+            &mut w.recurrent_gates,
+        );
         // zx = U x + b
         let bias = &parameters[self.layout.bias.clone()];
         for (row, gates) in w.input_gates.chunks_exact_mut(vectors).enumerate() {
@@ -542,7 +629,15 @@ impl Pass<'_> {
         }
         if a.inputs > 0 {
             let inputs = &w.inputs[t * a.inputs * vectors..];
-            multiply::<I>(true, gate_rows, a.inputs, vectors, &parameters[self.layout.input.clone()], inputs, &mut w.input_gates);
+            multiply::<I>(
+                true,
+                gate_rows,
+                a.inputs,
+                vectors,
+                &parameters[self.layout.input.clone()],
+                inputs,
+                &mut w.input_gates,
+            );
         }
         // s' = update(s, zr, zx, p)
         let tape = &mut w.tape[t * C::TAPE * rate_length..][..C::TAPE * rate_length];
@@ -583,7 +678,15 @@ impl Pass<'_> {
             for (row, out) in outputs.chunks_exact_mut(vectors).enumerate() {
                 out.fill(Lanes([bias.get(row).copied().unwrap_or(0.0); LANES]));
             }
-            multiply::<I>(true, a.outputs, a.units, vectors, &parameters[self.layout.readout.clone()], rates, outputs);
+            multiply::<I>(
+                true,
+                a.outputs,
+                a.units,
+                vectors,
+                &parameters[self.layout.readout.clone()],
+                rates,
+                outputs,
+            );
         }
     }
 
@@ -609,7 +712,9 @@ impl Pass<'_> {
             forced.copy_from_slice(state);
         }
         let rate_length = a.units * vectors;
-        let rates = w.forced_rates.get_mut(t * rate_length..(t + 1) * rate_length);
+        let rates = w
+            .forced_rates
+            .get_mut(t * rate_length..(t + 1) * rate_length);
         self.rates_of::<C, I>(&w.forced[t * length..][..length], vectors, rates);
     }
 
@@ -667,7 +772,8 @@ impl Pass<'_> {
                     for o in 0..outputs_dim {
                         let d = &mut w.d_output[at(o)];
                         let probability = I::V::load(d) / total;
-                        (weight * (probability * target_sum - I::V::load(&targets[at(o)]))).store(d);
+                        (weight * (probability * target_sum - I::V::load(&targets[at(o)])))
+                            .store(d);
                     }
                 }
             }
@@ -689,7 +795,10 @@ impl Pass<'_> {
         zeroed(&mut w.d_previous, a.state_dim() * vectors);
         zeroed(&mut w.rates_by_trial, trials * unit_stride);
         zeroed(&mut w.next_rates_by_trial, trials * unit_stride);
-        zeroed(&mut w.d_recurrent, gate_rows * a.recurrent_columns().div_ceil(LANES));
+        zeroed(
+            &mut w.d_recurrent,
+            gate_rows * a.recurrent_columns().div_ceil(LANES),
+        );
         zeroed(&mut w.d_readout, a.outputs * unit_stride);
         zeroed(&mut w.d_input, gate_rows * a.inputs);
         zeroed(&mut w.d_bias, gate_rows);
@@ -707,11 +816,7 @@ impl Pass<'_> {
     /// Step t backwards: `d_state` holds dL/d(state at t + 1) from later steps; afterwards it holds
     /// dL/d(state at t).
     #[inline(always)]
-    fn step_backward<C: Cell, I: Isa>(
-        &self,
-        t: usize,
-        w: &mut Workspace,
-    ) {
+    fn step_backward<C: Cell, I: Isa>(&self, t: usize, w: &mut Workspace) {
         let a = self.architecture;
         let vectors = w.vectors;
         let trials = vectors * LANES;
@@ -744,15 +849,42 @@ impl Pass<'_> {
             w.d_rate[..a.outputs * vectors].copy_from_slice(&w.d_output);
         } else {
             transpose(a.units, vectors, rates_after, &mut w.next_rates_by_trial);
-            multiply::<I>(true, a.outputs, trials, unit_stride, numbers(&w.d_output), &w.next_rates_by_trial, &mut w.d_readout);
-            multiply::<I>(false, a.units, a.outputs, vectors, &self.prepared.readout_transposed, &w.d_output, &mut w.d_rate);
-            for (sum, row) in w.d_readout_bias.iter_mut().zip(w.d_output.chunks_exact(vectors)) {
+            multiply::<I>(
+                true,
+                a.outputs,
+                trials,
+                unit_stride,
+                numbers(&w.d_output),
+                &w.next_rates_by_trial,
+                &mut w.d_readout,
+            );
+            multiply::<I>(
+                false,
+                a.units,
+                a.outputs,
+                vectors,
+                &self.prepared.readout_transposed,
+                &w.d_output,
+                &mut w.d_rate,
+            );
+            for (sum, row) in w
+                .d_readout_bias
+                .iter_mut()
+                .zip(w.d_output.chunks_exact(vectors))
+            {
                 for d in row {
                     add(I::V::load(d), sum);
                 }
             }
         }
-        self.rate_backward::<C, I>(after, rates_after, vectors, &w.d_rate, &mut w.d_state, &mut w.d_unit);
+        self.rate_backward::<C, I>(
+            after,
+            rates_after,
+            vectors,
+            &w.d_rate,
+            &mut w.d_state,
+            &mut w.d_unit,
+        );
 
         // Cell
         let tape = &w.tape[t * C::TAPE * rate_length..][..C::TAPE * rate_length];
@@ -779,7 +911,15 @@ impl Pass<'_> {
                     &mut dp[..C::UNIT_PARAMETERS.len()],
                 );
                 scatter(&ds, &mut w.d_previous, C::STATES, a.units, i, vectors, v);
-                scatter(&dzr, &mut w.d_recurrent_gates, C::GATES, a.units, i, vectors, v);
+                scatter(
+                    &dzr,
+                    &mut w.d_recurrent_gates,
+                    C::GATES,
+                    a.units,
+                    i,
+                    vectors,
+                    v,
+                );
                 scatter(&dzx, &mut w.d_input_gates, C::GATES, a.units, i, vectors, v);
                 for k in 0..C::UNIT_PARAMETERS.len() {
                     add(dp[k], &mut w.d_unit[k * a.units + i]);
@@ -793,7 +933,10 @@ impl Pass<'_> {
                 let d = I::V::load(d);
                 add(d, &mut w.d_bias[row]);
                 for i in 0..a.inputs {
-                    add(d * I::V::load(&inputs[i * vectors + v]), &mut w.d_input[row * a.inputs + i]);
+                    add(
+                        d * I::V::load(&inputs[i * vectors + v]),
+                        &mut w.d_input[row * a.inputs + i],
+                    );
                 }
             }
         }
@@ -807,9 +950,29 @@ impl Pass<'_> {
         } else {
             rates_by_trial
         };
-        multiply::<I>(true, gate_rows, trials, columns.div_ceil(LANES), numbers(&w.d_recurrent_gates), presynaptic, &mut w.d_recurrent);
-        let d_presynaptic = if C::HAS_HIDDEN { &mut w.d_hidden } else { &mut w.d_rate };
-        multiply::<I>(false, columns, gate_rows, vectors, &self.prepared.recurrent_transposed, &w.d_recurrent_gates, d_presynaptic);
+        multiply::<I>(
+            true,
+            gate_rows,
+            trials,
+            columns.div_ceil(LANES),
+            numbers(&w.d_recurrent_gates),
+            presynaptic,
+            &mut w.d_recurrent,
+        );
+        let d_presynaptic = if C::HAS_HIDDEN {
+            &mut w.d_hidden
+        } else {
+            &mut w.d_rate
+        };
+        multiply::<I>(
+            false,
+            columns,
+            gate_rows,
+            vectors,
+            &self.prepared.recurrent_transposed,
+            &w.d_recurrent_gates,
+            d_presynaptic,
+        );
         if C::HAS_HIDDEN {
             let arguments = &w.hidden_arguments[t * a.hidden * vectors..][..a.hidden * vectors];
             let values = &w.hidden_values[t * a.hidden * vectors..][..a.hidden * vectors];
@@ -833,10 +996,33 @@ impl Pass<'_> {
                     }
                 }
             }
-            multiply::<I>(true, a.hidden, trials, unit_stride, numbers(&w.d_hidden_argument), rates_by_trial, &mut w.d_hidden_weights);
-            multiply::<I>(false, a.units, a.hidden, vectors, &self.prepared.hidden_transposed, &w.d_hidden_argument, &mut w.d_rate);
+            multiply::<I>(
+                true,
+                a.hidden,
+                trials,
+                unit_stride,
+                numbers(&w.d_hidden_argument),
+                rates_by_trial,
+                &mut w.d_hidden_weights,
+            );
+            multiply::<I>(
+                false,
+                a.units,
+                a.hidden,
+                vectors,
+                &self.prepared.hidden_transposed,
+                &w.d_hidden_argument,
+                &mut w.d_rate,
+            );
         }
-        self.rate_backward::<C, I>(before, rates_before, vectors, &w.d_rate, &mut w.d_previous, &mut w.d_unit);
+        self.rate_backward::<C, I>(
+            before,
+            rates_before,
+            vectors,
+            &w.d_rate,
+            &mut w.d_previous,
+            &mut w.d_unit,
+        );
         // Through the forcing: dz = (1 - alpha) dz~ on the forced units; z_data is a constant.
         if let (Some(alpha), true) = (forcing, t > 0) {
             let keep = I::V::splat(1.0 - alpha);
@@ -909,12 +1095,20 @@ impl Pass<'_> {
         let lane = |data: &[Lanes], row: usize, trial: usize| {
             f64::from(data[row * vectors + trial / LANES].0[trial % LANES])
         };
-        let mut d_matrix =
-            vec![0.0f64; if a.readout == Readout::Identity { self.layout.initial.len() } else { outputs * units }];
+        let mut d_matrix = vec![
+            0.0f64;
+            if a.readout == Readout::Identity {
+                self.layout.initial.len()
+            } else {
+                outputs * units
+            }
+        ];
         let mut d_bias = vec![0.0f64; self.layout.readout_bias.len()];
         let inverse = &self.prepared.readout_inverse;
-        let readout: Vec<f64> =
-            parameters[self.layout.readout.clone()].iter().map(|&x| f64::from(x)).collect();
+        let readout: Vec<f64> = parameters[self.layout.readout.clone()]
+            .iter()
+            .map(|&x| f64::from(x))
+            .collect();
         let bias = &parameters[self.layout.readout_bias.clone()];
         for trial in 0..vectors * LANES {
             let g: Vec<f64> = (0..units).map(|i| lane(&w.d_state, i, trial)).collect();
@@ -922,11 +1116,16 @@ impl Pass<'_> {
                 continue;
             }
             let x: Vec<f64> = (0..outputs)
-                .map(|o| lane(&w.initial, o, trial) - f64::from(bias.get(o).copied().unwrap_or(0.0)))
+                .map(|o| {
+                    lane(&w.initial, o, trial) - f64::from(bias.get(o).copied().unwrap_or(0.0))
+                })
                 .collect();
             if a.readout == Readout::Identity {
                 // Unobserved units: z = L x.
-                for (row, g) in d_matrix.chunks_exact_mut(outputs).zip(&g[outputs.min(units)..]) {
+                for (row, g) in d_matrix
+                    .chunks_exact_mut(outputs)
+                    .zip(&g[outputs.min(units)..])
+                {
                     for (d, x) in row.iter_mut().zip(&x) {
                         *d += g * x;
                     }
@@ -934,11 +1133,15 @@ impl Pass<'_> {
                 continue;
             }
             let by_row = |m: &[f64], x: &[f64], rows: usize| -> Vec<f64> {
-                m.chunks_exact(m.len() / rows).map(|r| r.iter().zip(x).map(|(m, x)| m * x).sum()).collect()
+                m.chunks_exact(m.len() / rows)
+                    .map(|r| r.iter().zip(x).map(|(m, x)| m * x).sum())
+                    .collect()
             };
             let by_column = |m: &[f64], x: &[f64], rows: usize| -> Vec<f64> {
                 let columns = m.len() / rows;
-                (0..columns).map(|j| (0..rows).map(|i| m[i * columns + j] * x[i]).sum()).collect()
+                (0..columns)
+                    .map(|j| (0..rows).map(|i| m[i * columns + j] * x[i]).sum())
+                    .collect()
             };
             let z = by_row(inverse, &x, units);
             let pg = by_column(inverse, &g, units);
@@ -956,11 +1159,18 @@ impl Pass<'_> {
                 }
             }
         }
-        let range = if a.readout == Readout::Identity { &self.layout.initial } else { &self.layout.readout };
+        let range = if a.readout == Readout::Identity {
+            &self.layout.initial
+        } else {
+            &self.layout.readout
+        };
         for (out, d) in w.gradient[range.clone()].iter_mut().zip(&d_matrix) {
             *out = *d as f32;
         }
-        for (out, d) in w.gradient[self.layout.readout_bias.clone()].iter_mut().zip(&d_bias) {
+        for (out, d) in w.gradient[self.layout.readout_bias.clone()]
+            .iter_mut()
+            .zip(&d_bias)
+        {
             *out = *d as f32;
         }
     }
@@ -981,7 +1191,11 @@ impl Pass<'_> {
                 }
             }
         };
-        add_matrix(&w.d_recurrent, a.recurrent_columns(), &self.layout.recurrent);
+        add_matrix(
+            &w.d_recurrent,
+            a.recurrent_columns(),
+            &self.layout.recurrent,
+        );
         add_matrix(&w.d_hidden_weights, a.units, &self.layout.hidden);
         add_matrix(&w.d_readout, a.units, &self.layout.readout);
         let mut add_lanes = |lanes: &[Lanes], range: &std::ops::Range<usize>| {

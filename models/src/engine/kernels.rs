@@ -26,7 +26,13 @@ pub fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
     assert!(a.len() >= m * k, "A is too short");
     assert!(b.len() >= k * vectors, "B is too short");
     assert!(c.len() >= m * vectors, "C is too short");
-    let tiles = Tiles { accumulate, k, vectors, a, b };
+    let tiles = Tiles {
+        accumulate,
+        k,
+        vectors,
+        a,
+        b,
+    };
     let full = m - m % ROWS;
     for row in (0..full).step_by(ROWS) {
         // SAFETY: the assertions above bound every index of rows below m and columns below `vectors`.
@@ -61,7 +67,11 @@ impl Tiles<'_> {
     /// # Safety
     /// These rows of A and C must lie inside the slices.
     #[inline(always)]
-    unsafe fn rows<V: Vector, const R: usize, const VECTORS: usize>(&self, row: usize, c: &mut [Lanes]) {
+    unsafe fn rows<V: Vector, const R: usize, const VECTORS: usize>(
+        &self,
+        row: usize,
+        c: &mut [Lanes],
+    ) {
         let full = self.vectors - self.vectors % VECTORS;
         for vector in (0..full).step_by(VECTORS) {
             // SAFETY: the caller's promise; `vector + VECTORS <= vectors`.
@@ -89,7 +99,8 @@ impl Tiles<'_> {
             for (i, sums) in sums.iter_mut().enumerate() {
                 for (w, sum) in sums.iter_mut().enumerate() {
                     // SAFETY: the caller's promise.
-                    *sum = V::load(unsafe { c.get_unchecked((row + i) * self.vectors + vector + w) });
+                    *sum =
+                        V::load(unsafe { c.get_unchecked((row + i) * self.vectors + vector + w) });
                 }
             }
         }
@@ -158,7 +169,9 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 8) as f32 / (1 << 24) as f32 - 0.5
         };
-        (0..count).map(|_| Lanes(std::array::from_fn(|_| next()))).collect()
+        (0..count)
+            .map(|_| Lanes(std::array::from_fn(|_| next())))
+            .collect()
     }
 
     proptest! {

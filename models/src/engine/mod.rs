@@ -71,5 +71,10 @@ pub trait Engine: Send {
     ) -> Vec<Gradient>;
 
     /// Runs a network on trials without learning.
-    fn respond(&mut self, architecture: &Architecture, objective: &Objective, job: &Job) -> Response;
+    fn respond(
+        &mut self,
+        architecture: &Architecture,
+        objective: &Objective,
+        job: &Job,
+    ) -> Response;
 }

@@ -304,7 +304,7 @@ fn text_field(
     let mut text = draft.text(section, key);
     let is_wrong = draft.fault(section, key).is_some();
     ui.spacing_mut().item_spacing.x = 4.0;
-    let width = ui.available_width() - if is_path { 30.0 } else { 0.0 };
+    let width = ui.available_width() - if is_path { 34.0 } else { 0.0 };
     let mut edit = TextEdit::singleline(&mut text)
         .id_salt("text")
         .margin(egui::Margin::symmetric(6, 3))
@@ -342,7 +342,7 @@ fn text_field(
     });
     if is_path
         && ui
-            .add_sized([26.0, ROW - 2.0], egui::Button::new("…"))
+            .add_sized([30.0, ROW - 2.0], egui::Button::new("…"))
             .on_hover_text("Choose a file")
             .clicked()
     {
