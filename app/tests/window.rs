@@ -16,7 +16,7 @@ kind = "leaky"
 units = 12
 
 [training]
-updates = 60
+updates = 600
 learning_rate = 0.01
 
 [analysis.fixed_points]

@@ -152,7 +152,8 @@ fn run(context: &mut Context) -> Outcome<()> {
     Ok(())
 }
 
-/// Segments along the real parts of the unstable eigenvectors, of length proportional to |lambda|.
+/// Segments along the unstable eigenvectors, of length proportional to |lambda|. A complex pair spans a plane:
+/// its first vector gives the real part, its second the imaginary part.
 fn push_modes(
     context: &Context,
     linearization: &Table,
@@ -167,12 +168,12 @@ fn push_modes(
     let indices = linearization.u64_column("index")?;
     let modulus = linearization.f64_column("modulus")?;
     let imaginary = linearization.f64_column("im")?;
-    let Some(vectors) = context.results.array("linearization", "right_re") else {
+    let part = |name| context.results.array("linearization", name);
+    let (Some(real_parts), Some(imaginary_parts)) = (part("right_re"), part("right_im")) else {
         return Ok(());
     };
     for row in (0..ids.len()).filter(|&row| networks[row] == network) {
-        // Of a complex pair the real parts are the same: one of them is enough.
-        if modulus[row] <= 1.0 || imaginary[row] < 0.0 {
+        if modulus[row] <= 1.0 {
             continue;
         }
         let Some(k) = points
@@ -180,6 +181,11 @@ fn push_modes(
             .position(|p| p.network == network && p.id == ids[row])
         else {
             continue;
+        };
+        let vectors = if imaginary[row] < 0.0 {
+            imaginary_parts
+        } else {
+            real_parts
         };
         let vector: Array1<f64> = vectors.slice(s![k, indices[row] as usize, ..]).to_owned();
         let length = MODE_LENGTH * extent * modulus[row];

@@ -1,7 +1,7 @@
 //! The long suite: runs what docs/reproduction.md reports and writes that page.
 //!
 //! ```text
-//! cargo run --release --example reproduce
+//! cargo run --release -p nullcline-reproduce
 //! ```
 //! Takes some minutes on two cores. Every row is made by the same code as `nullcline run`.
 
@@ -51,11 +51,11 @@ fn main() -> Result<()> {
     let mut page = String::from(
         "# Reproduction\n\n\
          What is claimed, what this program gives, and the command. This page is written by\n\n\
-         ```\ncargo run --release --example reproduce\n```\n\n",
+         ```\ncargo run --release -p nullcline-reproduce\n```\n\n",
     );
     flip_flop(&mut page, &mut *engine)?;
     heartbeat(&mut page, &mut *engine)?;
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reproduction.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reproduction.md");
     write_atomically(&path, page.as_bytes())?;
     println!("wrote {}", path.display());
     Ok(())
