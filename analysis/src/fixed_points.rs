@@ -127,7 +127,7 @@ pub struct FixedPoint {
     pub residual: f64,
     /// Fixed, slow or rejected.
     pub verdict: Verdict,
-    /// Number of eigenvalues of J = dF/dx with |lambda| > 1. `None` for rejected points, and where
+    /// Number of eigenvalues of J = dF/dx with |lambda| > 1, beyond rounding. `None` for rejected points, and where
     /// the eigenvalue iteration failed.
     pub n_unstable: Option<usize>,
     /// The largest |lambda| of J. `None` as for [`n_unstable`](Self::n_unstable).
@@ -316,7 +316,7 @@ struct Region {
 
 impl Region {
     /// `factor` times the mean distance of the starts from their mean, around that mean; `None`
-    /// where no start is finite.
+    /// where no start is finite, or all finite ones coincide: one place has no scale of distance.
     fn around(starts: ArrayView2<'_, f64>, factor: f64) -> Option<Self> {
         let mut rows: Vec<Vec<f64>> = starts
             .rows()
@@ -337,6 +337,9 @@ impl Region {
             .iter()
             .map(|row| distance(row, &centre) / count)
             .sum::<f64>();
+        if mean == 0.0 {
+            return None;
+        }
         Some(Self {
             radius: factor * mean,
             centre,
@@ -506,7 +509,10 @@ fn describe<D: Dynamics + ?Sized>(dynamics: &D, input: &[f64], point: &mut Fixed
     let jacobian = DMatrix::from_row_slice(dim, dim, &jacobian);
     if let Ok(eigenvalues) = eigenvalues(&jacobian) {
         let moduli = eigenvalues.iter().map(|lambda| lambda.norm());
-        point.n_unstable = Some(moduli.clone().filter(|&modulus| modulus > 1.0).count());
+        // The neutral directions of a line of fixed points have |lambda| = 1 but for rounding.
+        let size = jacobian.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let unit = 1.0 + 16.0 * f64::EPSILON * moduli.clone().count() as f64 * size.max(1.0);
+        point.n_unstable = Some(moduli.clone().filter(|&modulus| modulus > unit).count());
         point.spectral_radius = Some(moduli.fold(0.0, f64::max));
     }
     let a = DMatrix::identity(dim, dim) - jacobian;

@@ -12,6 +12,7 @@ pub mod free_run;
 pub mod linearization;
 mod network;
 pub mod pca;
+pub mod peaks;
 mod schur;
 pub mod starts;
 

@@ -30,6 +30,8 @@ pub struct BenchOptions {
     pub device: String,
 }
 
+/// Most numbers that the states of all trials may be.
+const MOST_STATES: f64 = 1e9;
 /// Inputs and outputs, as of the 3-bit flip-flop.
 const CHANNELS: usize = 3;
 /// Least time measured, in seconds, after one update that is not.
@@ -40,15 +42,29 @@ const MEASURED_SECONDS: f64 = 1.0;
 /// # Errors
 /// An unknown cell or device, or a size of 0.
 pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
-    for (name, value) in [
-        ("--hidden", options.hidden),
-        ("--batch", options.batch),
-        ("--steps", options.steps),
-        ("--networks", options.networks),
+    // The ranges of an experiment's keys; together no more than memory is likely to hold.
+    for (name, value, most) in [
+        ("--hidden", options.hidden, 100_000),
+        ("--batch", options.batch, 1_000_000),
+        ("--steps", options.steps, 100_000),
+        ("--networks", options.networks, 1_000_000),
     ] {
-        if value == 0 {
-            return Err(Error::argument(name, "0", "an integer of at least 1").into());
+        if !(1..=most).contains(&value) {
+            let allowed = format!("an integer from 1 to {most}");
+            return Err(Error::argument(name, value.to_string(), allowed).into());
         }
+    }
+    let states = options.hidden as f64
+        * options.batch as f64
+        * options.steps as f64
+        * options.networks as f64;
+    if states > MOST_STATES {
+        return Err(Error::argument(
+            "--hidden x --batch x --steps x --networks",
+            format!("{states:.1e} numbers"),
+            format!("at most {MOST_STATES:.0e}: the states are kept in memory"),
+        )
+        .into());
     }
     let mut engine = session::engine(&options.device)?;
     let kind = registry::kind(&options.cell).ok_or_else(|| {

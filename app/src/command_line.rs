@@ -25,8 +25,8 @@ use std::sync::Arc;
 #[derive(Parser)]
 #[command(name = "nullcline", version, about, long_about = None, max_term_width = 100)]
 struct Arguments {
-    /// CPU threads to use; results do not depend on it [default: all].
-    #[arg(long, global = true, env = "NULLCLINE_THREADS", value_name = "K")]
+    /// CPU threads to use; results do not depend on it [env: NULLCLINE_THREADS] [default: all].
+    #[arg(long, global = true, value_name = "K")]
     threads: Option<usize>,
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -213,11 +213,22 @@ fn status(fault: &Fault) -> u8 {
     }
 }
 
+/// The threads asked for by `--threads`, or else by the environment. A variable that is set but empty, as job
+/// scripts leave it, asks for nothing.
+fn threads(told: Option<usize>) -> Outcome<Option<usize>> {
+    let (what, found) = match (told, std::env::var("NULLCLINE_THREADS")) {
+        (Some(threads), _) => ("--threads", threads.to_string()),
+        (None, Ok(text)) if !text.is_empty() => ("NULLCLINE_THREADS", text),
+        _ => return Ok(None),
+    };
+    match found.parse() {
+        Ok(threads @ 1..) => Ok(Some(threads)),
+        _ => Err(Error::argument(what, found, "an integer of at least 1").into()),
+    }
+}
+
 fn perform(arguments: Arguments) -> Outcome<ExitCode> {
-    if let Some(threads) = arguments.threads {
-        if threads == 0 {
-            return Err(Error::argument("--threads", "0", "an integer of at least 1").into());
-        }
+    if let Some(threads) = threads(arguments.threads)? {
         // The tables' library has a pool of its own. Set before any thread is started.
         // SAFETY: no other thread exists yet that could read the environment.
         unsafe { std::env::set_var("POLARS_MAX_THREADS", threads.to_string()) };

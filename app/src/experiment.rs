@@ -8,7 +8,7 @@ use nullcline_models::architecture::Architecture;
 use nullcline_models::ensemble::Initialisation;
 use nullcline_models::registry::{MODELS, ModelKind};
 use nullcline_models::training::{self, Trainer, TrainingSettings};
-use nullcline_tasks::{TASKS, Task, TaskKind};
+use nullcline_tasks::{Split, TASKS, Task, TaskKind};
 use std::path::{Path, PathBuf};
 
 /// Keys outside any table.
@@ -323,6 +323,8 @@ impl Experiment {
         let (inputs, outputs) = (task.input_names().len(), task.output_names().len());
         let (architecture, initialisation) = model_kind.build(&self.model, inputs, outputs)?;
         let training = TrainingSettings::from_settings(&self.training)?;
+        self.check_analyses(&*task)?;
+        self.check_memory(&*task, &architecture, &training)?;
         // A method that does not fit task or cell is refused by the trainer: try it with as little as it takes.
         let least = TrainingSettings {
             evaluation_trials: 1,
@@ -342,6 +344,81 @@ impl Experiment {
             initialisation,
             training,
         })
+    }
+
+    /// What analyses and figures ask for against what task and ensemble have.
+    fn check_analyses(&self, task: &dyn Task) -> Result<()> {
+        let networks = self.networks();
+        if self.figures.count("network") >= networks {
+            return Err(Error::argument(
+                "key \"figures.network\"",
+                self.figures.count("network").to_string(),
+                format!("0 to {}, a network of the ensemble", networks - 1),
+            ));
+        }
+        let inputs = task.input_names().len();
+        if let Some(input) = self
+            .analysis("fixed_points")
+            .and_then(|settings| settings.optional_numbers("input"))
+            && input.len() != inputs
+        {
+            return Err(Error::argument(
+                "key \"analysis.fixed_points.input\"",
+                format!("{} numbers", input.len()),
+                format!("{inputs}, one per input of the task"),
+            ));
+        }
+        let enabled = |name: &str| {
+            self.analysis(name)
+                .is_some_and(|settings| settings.flag("enabled"))
+        };
+        for kind in ANALYSES
+            .iter()
+            .filter(|kind| (kind.applies)(task) && enabled(kind.name))
+        {
+            if let Some(need) = kind.needs.iter().find(|need| !enabled(need)) {
+                return Err(Error::argument(
+                    format!("key \"analysis.{need}.enabled\""),
+                    "false",
+                    format!(
+                        "true while \"{}\" is enabled, which reads its results",
+                        kind.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses sizes that this machine cannot hold, before anything of that size is made.
+    fn check_memory(
+        &self,
+        task: &dyn Task,
+        architecture: &Architecture,
+        training: &TrainingSettings,
+    ) -> Result<()> {
+        let steps = task.trials(Split::Training, self.seed(), 0, 1).steps();
+        // Parameters, gradient, two moments, the previous ones and their copies; of every trial and step the
+        // inputs, targets, outputs, states, tape and hidden layer.
+        let shape = architecture.cell.shape();
+        let of_parameters = 8.0 * architecture.parameter_count() as f64;
+        let of_step = architecture.inputs
+            + 3 * architecture.outputs
+            + (2 * shape.states + shape.tape) * architecture.units
+            + 2 * architecture.hidden;
+        let batch = training.batch.max(training.evaluation_trials);
+        let of_trials = batch as f64 * steps as f64 * of_step as f64;
+        let bytes = 4.0 * self.networks() as f64 * (of_parameters + of_trials);
+        let memory = nullcline_data::memory::total_bytes() as f64;
+        if bytes <= memory {
+            return Ok(());
+        }
+        let gib = |bytes: f64| bytes / f64::from(1u32 << 30);
+        Err(Error::argument(
+            "memory for model.units, training.batch, the steps of the task and networks together",
+            format!("about {:.0} GiB", gib(bytes)),
+            format!("at most the {:.0} GiB of this machine", gib(memory)),
+        ))
     }
 
     /// The files that the task reads, for provenance.

@@ -213,6 +213,7 @@ pub fn train(
     observe: Observer,
 ) -> Outcome<Vec<Status>> {
     let _lock = folder.lock()?;
+    check_inputs(folder, experiment)?;
     let built = experiment.build()?;
     let mut trainer = Trainer::new(
         &*built.task,
@@ -422,6 +423,39 @@ fn history_from_table(
         .collect())
 }
 
+/// Refuses to go on with input files that are not those the run began with.
+///
+/// # Errors
+/// If a file has another checksum than the run's provenance says, or cannot be read.
+pub fn check_inputs(folder: &RunFolder, experiment: &Experiment) -> Outcome<()> {
+    let Some(provenance) = folder.read_provenance()? else {
+        return Ok(());
+    };
+    // Weights that were imported are no longer needed; what the task reads is.
+    let read = experiment.input_files();
+    let is_read = |path: &str| read.iter().any(|file| file == std::path::Path::new(path));
+    for input in provenance
+        .inputs
+        .iter()
+        .filter(|input| is_read(&input.path))
+    {
+        let now = provenance::sha256_file(std::path::Path::new(&input.path))?;
+        if now != input.sha256 {
+            return Err(Error::Format {
+                file: input.path.clone(),
+                what: format!("content, which {} was trained on", folder.path().display()),
+                found: format!("sha256 {now}"),
+                allowed: format!(
+                    "sha256 {}: the file as it was, or a new run folder",
+                    input.sha256
+                ),
+            }
+            .into());
+        }
+    }
+    Ok(())
+}
+
 /// The trained networks of a run folder.
 ///
 /// # Errors
@@ -437,7 +471,7 @@ pub fn trained(folder: &RunFolder, built: &Built) -> Outcome<Ensemble> {
 }
 
 /// The analyses to run: all that are enabled and apply, or those named, with those they need that have no
-/// results yet.
+/// results yet and those with results that read theirs.
 fn chosen(
     experiment: &Experiment,
     task: &dyn Task,
@@ -483,6 +517,12 @@ fn chosen(
                 .iter()
                 .filter(|need| results.table(need).is_none()),
         );
+    }
+    // What reads a result that is made anew is made anew too, or the two would not belong together.
+    for kind in ANALYSES {
+        if results.has(kind.name) && kind.needs.iter().any(|need| wanted.contains(need)) {
+            wanted.push(kind.name);
+        }
     }
     Ok(ANALYSES
         .iter()
@@ -544,6 +584,7 @@ pub fn analyze(
     observe: Observer,
 ) -> Outcome<()> {
     let _lock = folder.lock()?;
+    check_inputs(folder, experiment)?;
     let built = experiment.build()?;
     let ensemble = trained(folder, &built)?;
     if ensemble.len() != experiment.networks() {

@@ -723,7 +723,7 @@ fn command_lines() {
         bad_words(
             "bench of no units",
             "bench --hidden 0",
-            &["--hidden: found 0; allowed: an integer of at least 1"],
+            &["--hidden: found 0; allowed: an integer from 1 to 100000"],
         ),
         bad_words(
             "bench of too many units",

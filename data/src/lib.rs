@@ -5,6 +5,7 @@
 
 pub mod atomic;
 pub mod error;
+pub mod memory;
 pub mod npy;
 pub mod provenance;
 pub mod random;

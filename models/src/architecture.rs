@@ -69,6 +69,8 @@ pub struct CellShape {
     pub tape: usize,
     /// Names of the parameters per unit.
     pub unit_parameters: &'static [&'static str],
+    /// Whether the rate is the first state variable itself.
+    pub rate_is_state: bool,
     /// Whether there is a hidden layer.
     pub has_hidden: bool,
     /// Names of the parameters per hidden unit.
@@ -83,6 +85,7 @@ impl CellKind {
             gates: C::GATES,
             tape: C::TAPE,
             unit_parameters: C::UNIT_PARAMETERS,
+            rate_is_state: C::RATE_IS_STATE,
             has_hidden: C::HAS_HIDDEN,
             hidden_parameters: C::HIDDEN_PARAMETERS,
         })
@@ -186,15 +189,6 @@ impl Architecture {
         self.layout().total
     }
 
-    /// Number of parameters that the optimiser may move.
-    pub fn trainable_count(&self) -> usize {
-        self.tensors()
-            .iter()
-            .filter(|t| t.trainable)
-            .map(|t| t.range.len())
-            .sum()
-    }
-
     /// Where each parameter lies.
     pub fn layout(&self) -> Layout {
         let shape = self.cell.shape();
@@ -282,7 +276,11 @@ impl Architecture {
         push("bias".into(), vec![gate_rows], layout.bias, true);
         for (k, name) in shape.unit_parameters.iter().enumerate() {
             let start = layout.unit.start + k * self.units;
-            let trainable = *name != "leak" || self.train_leak;
+            let trainable = match *name {
+                "leak" => self.train_leak,
+                "recurrent_bias" => self.bias,
+                _ => true,
+            };
             push(
                 (*name).into(),
                 vec![self.units],

@@ -77,9 +77,8 @@ fn draw(architecture: &Architecture, initialisation: &Initialisation, seed: u64)
         architecture.cell,
         CellKind::ShallowPlrnn | CellKind::ClippedShallowPlrnn
     );
-    for (index, tensor) in architecture.tensors().into_iter().enumerate() {
-        // A stream index of its own for every tensor: adding one does not change the others.
-        let mut random = Random::new(seed, Stream::WEIGHTS, index as u64);
+    for tensor in architecture.tensors() {
+        let mut random = Random::new(seed, Stream::WEIGHTS, stream_index(&tensor.name));
         let values = &mut parameters[tensor.range.clone()];
         let uniform = |values: &mut [f32], bound: f64, random: &mut Random| {
             for value in values {
@@ -126,6 +125,7 @@ fn draw(architecture: &Architecture, initialisation: &Initialisation, seed: u64)
             // torch draws the biases of recurrent layers and of the readout like the weights. The PLRNN
             // literature starts h1 at zero.
             "bias" if piecewise_linear => {}
+            "recurrent_bias" if !architecture.bias => {}
             "bias" | "recurrent_bias" | "readout_bias" => {
                 if initialisation.recurrent == Initialiser::Torch {
                     uniform(
@@ -164,6 +164,23 @@ fn draw(architecture: &Architecture, initialisation: &Initialisation, seed: u64)
     parameters
 }
 
+/// The random stream's index of a parameter, the same in every architecture: a network with a bias has the
+/// weights of the one without. Never to be changed: seeds are published.
+fn stream_index(name: &str) -> u64 {
+    match name {
+        "recurrent" => 0,
+        "input" => 1,
+        "bias" => 2,
+        "leak" | "a" | "recurrent_bias" => 3,
+        "readout" => 4,
+        "readout_bias" => 5,
+        "hidden" => 6,
+        "h2" => 7,
+        "initial" => 8,
+        other => unreachable!("no random stream for the parameter {other}"),
+    }
+}
+
 fn scale(values: &mut [f32], gain: f64) {
     if gain != 1.0 {
         values
@@ -177,20 +194,17 @@ fn scale(values: &mut [f32], gain: f64) {
 fn talathi_vartak_diagonal(values: &mut [f32], random: &mut Random) {
     let m = values.len();
     let r: Vec<f64> = (0..m * m).map(|_| random.standard_normal()).collect();
-    let mut k = vec![0.0; m * m];
-    for i in 0..m {
-        for j in 0..m {
-            k[i * m + j] = (0..m).map(|l| r[l * m + i] * r[l * m + j]).sum::<f64>() / m as f64
-                + f64::from(i == j);
-        }
-    }
-    // Largest eigenvalue by power iteration; K is positive definite.
+    // Largest eigenvalue by power iteration, K v = R' (R v) / M + v; K is positive definite.
     let mut v = vec![1.0; m];
     let mut largest = 1.0;
     for _ in 0..1000 {
-        let w: Vec<f64> = (0..m)
-            .map(|i| k[i * m..][..m].iter().zip(&v).map(|(k, v)| k * v).sum())
-            .collect();
+        let mut w = v.clone();
+        for row in r.chunks_exact(m) {
+            let product: f64 = row.iter().zip(&v).map(|(r, v)| r * v).sum();
+            for (w, r) in w.iter_mut().zip(row) {
+                *w += r * product / m as f64;
+            }
+        }
         let norm = w.iter().map(|w| w * w).sum::<f64>().sqrt();
         let converged = (norm - largest).abs() < 1e-14 * norm;
         largest = norm;
@@ -200,7 +214,8 @@ fn talathi_vartak_diagonal(values: &mut [f32], random: &mut Random) {
         }
     }
     for (i, value) in values.iter_mut().enumerate() {
-        *value = (k[i * m + i] / largest) as f32;
+        let diagonal = r.chunks_exact(m).map(|row| row[i] * row[i]).sum::<f64>() / m as f64 + 1.0;
+        *value = (diagonal / largest) as f32;
     }
 }
 
@@ -241,6 +256,34 @@ mod tests {
             assert_eq!(many.parameters[3], one.parameters[0]);
             assert_ne!(many.parameters[2], one.parameters[0]);
             assert!(one.parameters[0].iter().all(|p| p.is_finite()));
+        }
+    }
+
+    #[test]
+    fn leaving_a_parameter_out_does_not_change_the_others() {
+        for &cell in CellKind::ALL {
+            let with = architecture(cell);
+            let without = Architecture {
+                bias: false,
+                inputs: 0,
+                readout: Readout::LinearWithoutBias,
+                ..with.clone()
+            };
+            let draw = |a: &Architecture| {
+                Ensemble::new(a.clone(), &initialisation(), 1, 5)
+                    .parameters
+                    .remove(0)
+            };
+            let (p, q) = (draw(&with), draw(&without));
+            for tensor in without.tensors() {
+                let ours = &q[tensor.range.clone()];
+                if tensor.name == "recurrent_bias" {
+                    assert!(!tensor.trainable && ours.iter().all(|&b| b == 0.0));
+                    continue;
+                }
+                let same = with.tensor(&tensor.name).unwrap();
+                assert_eq!(&p[same.range], ours, "{} {}", cell.name(), tensor.name);
+            }
         }
     }
 

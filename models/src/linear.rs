@@ -45,8 +45,10 @@ pub fn pseudo_inverse(matrix: &[f64], rows: usize, columns: usize) -> Vec<f64> {
 }
 
 /// Solves A X = B in place by Gaussian elimination with partial pivoting: A [n, n] is destroyed, B [n, m]
-/// becomes X. A singular A gives non-finite entries.
+/// becomes X. A singular A, one with a pivot at rounding level, gives entries that are not numbers.
 pub fn solve(a: &mut [f64], n: usize, b: &mut [f64], m: usize) {
+    let largest = a.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+    let rounding = n as f64 * f64::EPSILON * largest;
     for k in 0..n {
         let pivot = (k..n)
             .max_by(|&i, &j| a[i * n + k].abs().total_cmp(&a[j * n + k].abs()))
@@ -58,6 +60,9 @@ pub fn solve(a: &mut [f64], n: usize, b: &mut [f64], m: usize) {
             for j in 0..m {
                 b.swap(k * m + j, pivot * m + j);
             }
+        }
+        if a[k * n + k].abs() <= rounding {
+            a[k * n + k] = f64::NAN;
         }
         for i in k + 1..n {
             let factor = a[i * n + k] / a[k * n + k];
@@ -84,6 +89,14 @@ pub fn solve(a: &mut [f64], n: usize, b: &mut [f64], m: usize) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_matrix_without_full_rank_has_no_inverse() {
+        // Columns in proportion; the pivot is rounding, not zero.
+        let b = [0.1f32, 0.3, 0.1, 0.3, 0.7, 2.1].map(f64::from);
+        assert!(pseudo_inverse(&b, 3, 2).iter().any(|x| x.is_nan()));
+        assert!(pseudo_inverse(&[0.0; 4], 2, 2).iter().all(|x| x.is_nan()));
+    }
 
     proptest! {
         #[test]

@@ -154,7 +154,7 @@ pub const KEYS: &[Key] = &[
         },
         default: Preset::Number(1e-6),
         unit: "",
-        doc: "The last (exponential, cosine) or smallest (plateau) learning rate.",
+        doc: "The learning rate that exponential and cosine reach after the last update, or the smallest of plateau.",
     },
     Key {
         name: "plateau_factor",
@@ -463,6 +463,8 @@ pub struct Trainer<'a> {
     ensemble: Ensemble,
     courses: Vec<Course>,
     trainable: Vec<bool>,
+    /// Where the leaks lie, if they are trained.
+    leak: Option<std::ops::Range<usize>>,
     update: u64,
     seconds_before: f64,
     started: Instant,
@@ -495,6 +497,10 @@ impl<'a> Trainer<'a> {
                 )
             })
             .collect();
+        check_start(&ensemble.architecture, &held_out)?;
+        if settings.objective(task).loss == Loss::CrossEntropy {
+            check_probabilities(task, &held_out)?;
+        }
         if settings.forcing.is_some() {
             let refuse = |found: &str, allowed: &str| {
                 Err(Error::Argument {
@@ -525,6 +531,11 @@ impl<'a> Trainer<'a> {
                 );
             }
         }
+        let leak = ensemble
+            .architecture
+            .tensor("leak")
+            .filter(|tensor| tensor.trainable)
+            .map(|tensor| tensor.range);
         let mut trainable = vec![false; ensemble.architecture.parameter_count()];
         for tensor in ensemble.architecture.tensors() {
             trainable[tensor.range].fill(tensor.trainable);
@@ -542,6 +553,7 @@ impl<'a> Trainer<'a> {
             ensemble,
             courses,
             trainable,
+            leak,
             update: 0,
             seconds_before: 0.0,
             started: Instant::now(),
@@ -690,6 +702,16 @@ impl<'a> Trainer<'a> {
             if last && self.courses[k].status == Status::Running {
                 self.courses[k].status = Status::AllUpdates;
             }
+            // A free run may overflow on the way to a good network, but not at its end.
+            if self.courses[k].status != Status::Running
+                && held_out_loss.is_some_and(|loss| !loss.is_finite())
+            {
+                let course = &mut self.courses[k];
+                self.ensemble.parameters[k].clone_from(&course.previous);
+                course.status = Status::Diverged {
+                    update: self.update - 1,
+                };
+            }
             if logging {
                 self.push_row(k, loss, held_out_loss, metrics, learning_rate);
             }
@@ -723,6 +745,12 @@ impl<'a> Trainer<'a> {
             &mut course.moments,
             learning_rate,
         );
+        // dt / tau: beyond these bounds a leak has no meaning.
+        if let Some(leak) = &self.leak {
+            for a in &mut parameters[leak.clone()] {
+                *a = a.clamp(1e-6, 1.0);
+            }
+        }
         true
     }
 
@@ -927,6 +955,46 @@ impl<'a> Trainer<'a> {
         self.started = Instant::now();
         Ok(())
     }
+}
+
+/// Refuses trials that start from an observation for a cell whose state no observation implies.
+fn check_start(architecture: &Architecture, trials: &[Trials]) -> Result<()> {
+    let shape = architecture.cell.shape();
+    let observed = trials
+        .first()
+        .is_some_and(|trials| trials.initial.is_some());
+    if observed && !shape.rate_is_state {
+        return Err(Error::argument(
+            "key \"model.kind\" for a task whose trials start from an observation",
+            format!(
+                "cell \"{}\", whose readout sees a function of the state",
+                architecture.cell.name()
+            ),
+            "a cell whose readout sees the state itself, such as shallow_plrnn, vanilla, or leaky in rate form",
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses targets that are no class probabilities, of which the cross-entropy has no lower bound.
+fn check_probabilities(task: &dyn Task, trials: &[Trials]) -> Result<()> {
+    let probabilities = |row: ndarray::ArrayView1<f32>| {
+        row.len() > 1 && row.iter().all(|&p| p >= 0.0) && (row.sum() - 1.0).abs() < 1e-3
+    };
+    if trials
+        .iter()
+        .all(|trials| trials.targets.rows().into_iter().all(probabilities))
+    {
+        return Ok(());
+    }
+    Err(Error::argument(
+        "key \"training.loss\" = \"cross_entropy\"",
+        format!(
+            "task \"{}\", whose targets are no class probabilities",
+            task.kind()
+        ),
+        "a task of classes; or loss = \"task\"",
+    ))
 }
 
 /// The value of the metadata key `format` of a checkpoint.

@@ -371,7 +371,8 @@ mod tests {
                 if up { 9.0 } else { 3.7 * crate::markup::plain(s).chars().count() as f32 + 5.0 }
             };
             let ticks = choose(scaler, length, direction, &room);
-            prop_assert!(ticks.major.len() >= 2 || !up && length < 120.0, "{ticks:?} on {scaler:?}, {length}");
+            // Two labels of six characters with their distance need about 140 points at the worst places.
+            prop_assert!(ticks.major.len() >= 2 || !up && length < 140.0, "{ticks:?} on {scaler:?}, {length}");
             prop_assert!(ticks.major.len() <= 12);
             prop_assert!(ticks.major.windows(2).all(|w| w[0].0 < w[1].0));
             prop_assert!(labels_fit(&ticks.major, scaler, length, &room) || ticks.major.len() <= 2);

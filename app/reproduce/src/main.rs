@@ -137,7 +137,7 @@ fn heartbeat(page: &mut String, engine: &mut dyn Engine) -> Result<()> {
          from the first observation of the test part. Peaks are upward crossings of half the recording's typical\n\
          height; the interval between them is the beat. The published measures of this system are not part of\n\
          this comparison.\n\n\
-         | | bounded | largest state | peaks per 1,000 steps | median interval, steps | sd of the signal, s.d. of the recording |\n\
+         | | bounded | largest state | peaks per 1,000 steps | interval, steps: 10 / 50 / 90 % | sd of the signal, s.d. of the recording |\n\
          |---|---|---|---|---|---|"
     )?;
     for seed in 1..=3 {
@@ -159,20 +159,33 @@ fn heartbeat(page: &mut String, engine: &mut dyn Engine) -> Result<()> {
         for row in if seed == 1 { 0..2 } else { 1..2 } {
             writeln!(
                 page,
-                "| {} | {} | {:.2} | {:.2} | {:.0} | {:.2} |",
+                "| {} | {} | {} | {:.2} | {:.0} / {:.0} / {:.0} | {:.2} |",
                 if row == 0 {
                     "the recording, test part".to_owned()
                 } else {
                     format!("network, seed {seed}")
                 },
                 table.bool_column("bounded")?[row],
-                number("largest_state", row)?,
+                // A recording has no state.
+                if row == 0 {
+                    "-".to_owned()
+                } else {
+                    format!("{:.2}", number("largest_state", row)?)
+                },
                 number("peaks_per_1000_steps", row)?,
+                number("peak_interval_10_percent", row)?,
                 number("median_peak_interval", row)?,
+                number("peak_interval_90_percent", row)?,
                 number(&spread, row)?,
             )?;
         }
         println!("heartbeat seed {seed}: {seconds:.1} s");
     }
+    writeln!(
+        page,
+        "\nWhere they differ, and why: record 208 mixes normal and ectopic (broad) beats irregularly. The networks\n\
+         generate both kinds, but a deterministic map of ten units settles into an order of its own, in which\n\
+         ectopic beats are more frequent than in the recording; the spread of the intervals shows it."
+    )?;
     Ok(())
 }

@@ -6,7 +6,6 @@ use nullcline_analysis::fixed_points::{
     FixedPointSearch, FixedPointSettings, Rejection, Verdict, find_fixed_points,
 };
 use nullcline_analysis::starts::sample_starts;
-use nullcline_data::Error;
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::{Key, Kind, Preset};
 use nullcline_models::engine::Job;
@@ -83,24 +82,17 @@ pub const KIND: AnalysisKind = AnalysisKind {
     run,
 };
 
-/// The constant input of the search.
-pub fn constant_input(context: &Context) -> Outcome<Vec<f64>> {
+/// The constant input of the search: the one asked for, or the task's at rest.
+pub fn constant_input(context: &Context) -> Vec<f64> {
     let settings = context.experiment.analysis("fixed_points");
-    let rest = context.task.rest_input();
     match settings.and_then(|settings| settings.optional_numbers("input")) {
-        Some(input) if input.len() == rest.len() => Ok(input.to_vec()),
-        Some(input) => Err(Error::argument(
-            "key \"analysis.fixed_points.input\"",
-            format!("{} numbers", input.len()),
-            format!("{}, one per input of the task", rest.len()),
-        )
-        .into()),
-        None => Ok(rest),
+        Some(input) => input.to_vec(),
+        None => context.task.rest_input(),
     }
 }
 
 fn run(context: &mut Context) -> Outcome<()> {
-    let input = constant_input(context)?;
+    let input = constant_input(context);
     let settings = FixedPointSettings {
         tolerance: context.settings.number("tolerance"),
         slow_speed: context.settings.number("slow_speed"),

@@ -3,8 +3,9 @@
 
 use super::{AnalysisKind, Context, failed};
 use crate::session::Outcome;
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array1, Array2, ArrayView2, s};
 use nullcline_analysis::free_run::{FreeRunSettings, RunInput, Stop, free_run};
+use nullcline_analysis::peaks::{PeakLevel, interval_percentiles};
 use nullcline_data::settings::{Key, Kind, Preset};
 use nullcline_tables::Table;
 use nullcline_tasks::Split;
@@ -54,7 +55,7 @@ fn run(context: &mut Context) -> Outcome<()> {
         return Ok(());
     };
     let recorded = recording.values.mapv(f64::from);
-    let level = PeakLevel::of(recorded.view());
+    let level = PeakLevel::of(recorded.column(0));
     let steps = context.settings.count("steps");
     let settings = FreeRunSettings {
         steps,
@@ -65,18 +66,41 @@ fn run(context: &mut Context) -> Outcome<()> {
     let input = context.task.rest_input();
 
     let (mut networks, mut made, mut bounded) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut largest, mut peaks, mut intervals) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut largest, mut peaks) = (Vec::new(), Vec::new());
+    let mut intervals: [Vec<Option<f64>>; 3] = Default::default();
     let mut moments: Vec<(Vec<f64>, Vec<f64>)> = vec![(Vec::new(), Vec::new()); names.len()];
-    let mut arrays = Vec::new();
+    let kept = |signal: usize| context.settings.count("kept").min(signal);
+    // The recording too, as the task prepared it: figures are drawn from results alone.
+    let shown = kept(recorded.nrows());
+    let of_recording = |values: &[f64]| Array1::from(values.to_vec()).into_dyn();
+    let mut arrays = vec![
+        (
+            "recorded".to_owned(),
+            recorded.slice(s![..shown, ..]).to_owned().into_dyn(),
+        ),
+        ("mean".to_owned(), of_recording(&recording.mean)),
+        (
+            "standard_deviation".to_owned(),
+            of_recording(&recording.standard_deviation),
+        ),
+        (
+            "seconds_per_step".to_owned(),
+            of_recording(&[recording.seconds_per_step.unwrap_or(f64::NAN)]),
+        ),
+    ];
+    let unit = recording.unit.clone();
     let mut push =
         |network: Option<u64>, signal: ArrayView2<f64>, stop: Option<Stop>, largest_state: f64| {
             networks.push(network);
             made.push(signal.nrows() as u64);
             bounded.push(stop.is_none());
             largest.push(largest_state);
-            let times = level.peaks(signal);
+            let times = level.peaks(signal.column(0));
             peaks.push(1000.0 * times.len() as f64 / signal.nrows().max(1) as f64);
-            intervals.push(median_interval(&times));
+            let percentiles = interval_percentiles(&times);
+            for (k, column) in intervals.iter_mut().enumerate() {
+                column.push(percentiles.map(|p| p[k]));
+            }
             for (column, (means, deviations)) in signal.columns().into_iter().zip(&mut moments) {
                 let mean = column.mean().unwrap_or(f64::NAN);
                 means.push(mean);
@@ -96,18 +120,26 @@ fn run(context: &mut Context) -> Outcome<()> {
             .map_err(|error| failed("free run", error))?;
         let outputs: Array2<f64> = map.readouts(run.states.view());
         push(Some(network as u64), outputs.view(), run.stop, run.largest);
-        let kept = context.settings.count("kept").min(outputs.nrows());
-        let tail = outputs.slice(s![outputs.nrows() - kept.., ..]).to_owned();
+        let tail = outputs
+            .slice(s![outputs.nrows() - kept(outputs.nrows()).., ..])
+            .to_owned();
         // [time, output]
         arrays.push((format!("network_{network}"), tail.into_dyn()));
     }
     let mut table = Table::new();
+    table
+        .metadata
+        .insert("recording_names".to_owned(), names.join("\n"));
+    table.metadata.insert("recording_unit".to_owned(), unit);
     table.add("network", "", networks)?;
     table.add("steps", "steps", made)?;
     table.add("bounded", "", bounded)?;
     table.add("largest_state", "", largest)?;
     table.add("peaks_per_1000_steps", "", peaks)?;
-    table.add("median_peak_interval", "steps", intervals)?;
+    let [short, median, long] = intervals;
+    table.add("peak_interval_10_percent", "steps", short)?;
+    table.add("median_peak_interval", "steps", median)?;
+    table.add("peak_interval_90_percent", "steps", long)?;
     for (name, (means, deviations)) in names.iter().zip(moments) {
         table.add(&format!("mean_{name}"), context.task.output_unit(), means)?;
         table.add(
@@ -119,72 +151,4 @@ fn run(context: &mut Context) -> Outcome<()> {
     context.add_table("free_run", table);
     context.add_arrays("free_run", arrays);
     Ok(())
-}
-
-/// When a signal's first dimension counts as peaking: at an upward crossing of half the way from the
-/// recording's median to its 99.5th percentile, if it has been below a quarter of the way since the last.
-struct PeakLevel {
-    rearm: f64,
-    fire: f64,
-}
-
-impl PeakLevel {
-    fn of(recorded: ArrayView2<f64>) -> Self {
-        let mut first: Vec<f64> = recorded.column(0).to_vec();
-        first.sort_by(f64::total_cmp);
-        let quantile = |q: f64| {
-            first
-                .get(((first.len().max(1) - 1) as f64 * q) as usize)
-                .copied()
-                .unwrap_or(0.0)
-        };
-        let (median, top) = (quantile(0.5), quantile(0.995));
-        PeakLevel {
-            rearm: median + 0.25 * (top - median),
-            fire: median + 0.5 * (top - median),
-        }
-    }
-
-    fn peaks(&self, signal: ArrayView2<f64>) -> Vec<usize> {
-        let mut armed = false;
-        let mut times = Vec::new();
-        for (t, row) in signal.rows().into_iter().enumerate() {
-            let x = row[0];
-            if x < self.rearm {
-                armed = true;
-            } else if armed && x >= self.fire {
-                armed = false;
-                times.push(t);
-            }
-        }
-        times
-    }
-}
-
-fn median_interval(times: &[usize]) -> Option<f64> {
-    let mut intervals: Vec<usize> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    intervals.sort_unstable();
-    intervals
-        .get(intervals.len() / 2)
-        .map(|&interval| interval as f64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn peaks_of_a_sine_are_its_periods() {
-        let wave = |period: f64| {
-            Array2::from_shape_fn((1000, 1), |(t, _)| {
-                (std::f64::consts::TAU * t as f64 / period).sin()
-            })
-        };
-        let level = PeakLevel::of(wave(50.0).view());
-        let times = level.peaks(wave(50.0).view());
-        assert_eq!(times.len(), 20);
-        assert_eq!(median_interval(&times), Some(50.0));
-        assert_eq!(level.peaks(wave(25.0).view()).len(), 40);
-        assert_eq!(level.peaks((wave(25.0) * 0.2).view()).len(), 0);
-    }
 }

@@ -17,7 +17,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
 };
 
 fn run(context: &mut Context) -> Outcome<()> {
-    let input = constant_input(context)?;
+    let input = constant_input(context);
     let points = kept_points(context.needed("fixed_points")?)?;
     let dim = context.ensemble.architecture.state_dim();
     let (mut network, mut point_column, mut index) = (Vec::new(), Vec::new(), Vec::new());

@@ -3,7 +3,7 @@
 use super::fixed_points::kept_points;
 use super::{AnalysisKind, Context, failed};
 use crate::session::Outcome;
-use ndarray::{Array1, Array2, Array3, s};
+use ndarray::{Array1, Array2, Array3, ArrayD, Axis, s};
 use nullcline_analysis::pca::PrincipalComponents;
 use nullcline_data::settings::{Key, Kind, Preset};
 use nullcline_models::engine::{Job, Objective};
@@ -169,7 +169,12 @@ fn push_modes(
     let modulus = linearization.f64_column("modulus")?;
     let imaginary = linearization.f64_column("im")?;
     let part = |name| context.results.array("linearization", name);
-    let (Some(real_parts), Some(imaginary_parts)) = (part("right_re"), part("right_im")) else {
+    let (Some(of_network), Some(of_point), Some(real_parts), Some(imaginary_parts)) = (
+        part("network"),
+        part("fixed_point"),
+        part("right_re"),
+        part("right_im"),
+    ) else {
         return Ok(());
     };
     for row in (0..ids.len()).filter(|&row| networks[row] == network) {
@@ -187,7 +192,18 @@ fn push_modes(
         } else {
             real_parts
         };
-        let vector: Array1<f64> = vectors.slice(s![k, indices[row] as usize, ..]).to_owned();
+        // By name, not by position: the arrays may be those of an earlier search.
+        let (mode, same) = (
+            indices[row] as usize,
+            |of: &ArrayD<f64>, i: usize, x: u64| of[[i]] == x as f64,
+        );
+        let Some(place) = (0..of_point.len())
+            .find(|&i| same(of_network, i, network) && same(of_point, i, ids[row]))
+            .filter(|_| vectors.ndim() == 3 && mode < vectors.len_of(Axis(1)))
+        else {
+            continue;
+        };
+        let vector: Array1<f64> = vectors.slice(s![place, mode, ..]).to_owned();
         let length = MODE_LENGTH * extent * modulus[row];
         let end = |sign: f64| -> [f64; AXES] {
             std::array::from_fn(|axis| match pca.components.rows().into_iter().nth(axis) {

@@ -1,12 +1,13 @@
 //! A recording above what the network generates by itself, over time.
 
-use super::{FigureKind, common_range, shown_network};
+use super::recording::Signals;
+use super::{FigureKind, common_range};
 use crate::results::Results;
 use nullcline_data::Result;
 use nullcline_figures::Figure;
 use nullcline_figures::figure::{Axis, Panel, Plane, Role, Series};
-use nullcline_tasks::Split;
 
+/// The registry's entry.
 pub const KIND: FigureKind = FigureKind {
     name: "generated",
     summary: "the recording above the signal that the network generates by itself, over time",
@@ -20,40 +21,28 @@ const INTERVALS: f64 = 8.0;
 const STEPS_WITHOUT_PEAKS: f64 = 2000.0;
 
 fn build(results: &Results) -> Result<Option<Figure>> {
-    let network = shown_network(results);
-    let Some(generated) = results.array("free_run", &format!("network_{network}")) else {
+    let (Some(signals), Some(table)) = (Signals::of(results), results.table("free_run")) else {
         return Ok(None);
     };
-    // The recording is read from its file, as the task reads it: the run folder holds no copy.
-    let built = results.experiment.build()?;
-    let Some(recording) = built.task.recording(Split::HeldOut) else {
-        return Ok(None);
-    };
-    let interval = results
-        .table("free_run")
-        .and_then(|table| table.f64_column("median_peak_interval").ok())
-        .and_then(|column| column.first().copied())
+    // The first row is the recording's.
+    let interval = table
+        .f64_column("median_peak_interval")?
+        .first()
+        .copied()
         .filter(|interval| interval.is_finite())
         .map_or(STEPS_WITHOUT_PEAKS, |interval| INTERVALS * interval);
-    let steps = (interval as usize)
-        .min(recording.values.nrows())
-        .min(generated.len_of(ndarray::Axis(0)));
+    let steps = (interval as usize).min(signals.steps());
     if steps == 0 {
         return Ok(None);
     }
-    let (axis, per_step) = match recording.seconds_per_step {
+    let (axis, per_step) = match signals.seconds_per_step {
         Some(seconds) => (Axis::new("Time", "s"), seconds),
         None => (Axis::new("Time", "steps"), 1.0),
     };
     let time: Vec<f64> = (0..steps).map(|t| t as f64 * per_step).collect();
-    let recorded: Vec<f64> = (0..steps)
-        .map(|t| recording.restore(0, f64::from(recording.values[[t, 0]])))
-        .collect();
-    let made: Vec<f64> = (0..steps)
-        .map(|t| recording.restore(0, generated[[t, 0]]))
-        .collect();
+    let [recorded, made] = signals.both(0, steps);
     let (low, high) = common_range(&recorded, &made);
-    let signal = |label: &str| Axis::new(label, recording.unit.clone()).range(low, high);
+    let signal = |label: &str| Axis::new(label, signals.unit.clone()).range(low, high);
     let above = Plane::new(axis.clone(), signal("Recorded"))
         .with(Series::line(time.clone(), recorded, Role::Recorded))
         .shares_x();
@@ -61,7 +50,9 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         Plane::new(axis, signal("Generated")).with(Series::line(time, made, Role::Generated));
     Ok(Some(
         Figure::new(KIND.name)
-            .caption("The recording (test part) and the signal that the network generates by itself, on one scale.")
+            .caption(
+                "The recording (test part) and the signal that the network generates by itself, on one scale.",
+            )
             .panel(Panel::plane(above).aspect(0.3))
             .panel(Panel::plane(below).aspect(0.3))
             .lettered(),

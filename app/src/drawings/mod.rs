@@ -3,6 +3,7 @@
 
 mod delay_space;
 mod generated;
+mod recording;
 mod spectrum;
 mod state_space;
 mod training_curve;

@@ -38,6 +38,8 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             .map(|i| (updates[i], values[i]))
             .unzip()
     };
+    // A forced network predicts with help in training and without it on held-out trials.
+    let forced = results.experiment.training.text("method") == "gtf";
     let mut plane = Plane::new(
         Axis::new("Update", "count"),
         Axis::new("Loss", loss_name(results)).scale(Scale::Log),
@@ -50,8 +52,16 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             let (x, y) = curve(network, &held_out);
             let mut test = Series::line(x, y, Style::from(Role::Category(k)).width(1.0));
             if count == 1 {
-                training = training.label("training batches");
-                test = test.label("held-out trials");
+                training = training.label(if forced {
+                    "training batches, forced"
+                } else {
+                    "training batches"
+                });
+                test = test.label(if forced {
+                    "held-out trials, free"
+                } else {
+                    "held-out trials"
+                });
             } else {
                 test = test.label(format!("network {network}"));
             }

@@ -45,13 +45,11 @@ impl CpuEngine {
     /// An engine that uses one instruction set, for tests and benchmarks. A set that this processor lacks
     /// is replaced by what it has.
     pub fn with_instructions(instructions: Instructions) -> Self {
-        let best = Instructions::detect();
-        let usable = match (instructions, best) {
-            (Instructions::Avx512, Instructions::Avx512) | (Instructions::Portable, _) => {
-                instructions
-            }
-            (Instructions::Avx2, Instructions::Avx512 | Instructions::Avx2) => instructions,
-            _ => best,
+        let available = Instructions::available();
+        let usable = if available.contains(&instructions) {
+            instructions
+        } else {
+            available[0]
         };
         CpuEngine {
             instructions: usable,
@@ -163,13 +161,15 @@ impl Engine for CpuEngine {
     }
 }
 
-/// Copies [batch, time, dim] of the trials from `first` on into [time][dim][lane].
+/// Copies [batch, time, dim] of the trials from `first` on into [time][dim][lane]. Lanes beyond the batch repeat
+/// the last trial: they have no weight in the loss, but what overflowed there would be 0 x inf in it.
 fn to_lanes(from: ArrayView3<f32>, vectors: usize, first: usize, to: &mut Vec<Lanes>) {
     let (batch, steps, dim) = from.dim();
     to.clear();
     to.resize(steps * dim * vectors, Lanes::ZERO);
-    for b in first..batch.min(first + vectors * LANES) {
-        let (v, lane) = ((b - first) / LANES, (b - first) % LANES);
+    for trial in 0..vectors * LANES {
+        let b = (first + trial).min(batch - 1);
+        let (v, lane) = (trial / LANES, trial % LANES);
         for t in 0..steps {
             for d in 0..dim {
                 to[(t * dim + d) * vectors + v].0[lane] = from[[b, t, d]];

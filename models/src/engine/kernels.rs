@@ -200,7 +200,10 @@ mod tests {
                     (Instructions::Avx512, Instructions::Avx512) => unsafe {
                         crate::simd::Avx512::product(accumulate, m, k, vectors, a, &b, &mut c);
                     },
-                    _ => continue,
+                    _ => {
+                        println!("skipped: this processor has no {}", instructions.name());
+                        continue;
+                    }
                 }
                 for i in 0..m {
                     for v in 0..vectors {
