@@ -10,6 +10,7 @@ pub mod cells;
 pub mod engine;
 pub mod ensemble;
 pub mod initialisers;
+pub mod interval;
 pub mod linear;
 pub mod network;
 pub mod optimisers;
