@@ -207,6 +207,45 @@ fn experiment_files() {
             ],
         ),
         bad_flip_flop(
+            "input of the wrong length for the fixed points",
+            "starts = 32",
+            "starts = 32\ninput = [0.0]",
+            &["key \"analysis.fixed_points.input\": found 1 numbers; allowed: 2"],
+        ),
+        bad_flip_flop(
+            "figures of a network that there is not",
+            "[analysis.fixed_points]",
+            "[figures]\nnetwork = 1\n[analysis.fixed_points]",
+            &["key \"figures.network\": found 1; allowed: 0 to 0"],
+        ),
+        bad_flip_flop(
+            "a needed analysis switched off",
+            "[analysis.fixed_points]",
+            "[analysis.linearization]\nenabled = false\n[analysis.fixed_points]",
+            &[
+                "key \"analysis.linearization.enabled\": found false",
+                "\"state_space\"",
+            ],
+        ),
+        bad_flip_flop(
+            "sizes beyond memory",
+            "units = 8",
+            "units = 100000",
+            &["memory for model.units", "GiB of this machine"],
+        ),
+        bad_flip_flop(
+            "cross-entropy of targets that are no probabilities",
+            "updates = 40",
+            "updates = 40\nloss = \"cross_entropy\"",
+            &["key \"training.loss\" = \"cross_entropy\": found task \"flip_flop\""],
+        ),
+        bad_heartbeat(
+            "a cell whose state no observation implies",
+            "kind = \"shallow_plrnn\"\nunits = 3\nhidden = 16",
+            "kind = \"leaky\"\nunits = 3\nform = \"current\"",
+            &["found cell \"leaky_current_tanh\", whose readout sees a function of the state"],
+        ),
+        bad_flip_flop(
             "unknown key with nothing near",
             "updates = 40",
             "quux = 40",
@@ -712,6 +751,14 @@ fn command_lines() {
         ),
         train("threads in words", "--threads many", &["--threads", "many"]),
         train("unknown option", "--ouput there", &["--ouput", "--out"]),
+        bad_words(
+            "bench beyond memory",
+            "bench --hidden 50000 --batch 100000 --steps 1000",
+            &[
+                "--hidden x --batch x --steps x --networks",
+                "kept in memory",
+            ],
+        ),
         bad_words("unknown verb", "trian tiny.toml", &["trian", "train"]),
         bad_words("verb without its argument", "train", &["EXPERIMENT"]),
         bad_words("unknown list", "list networks", &["networks", "tasks"]),

@@ -795,3 +795,87 @@ fn networks_go_out_and_come_back() {
             .succeeded();
     }
 }
+
+/// A recording of so many columns.
+fn recording(columns: usize) -> String {
+    let mut text = vec!["a", "b", "c"][..columns].join(",");
+    for t in 0..600 {
+        let row: Vec<String> = (1..=columns)
+            .map(|k| (0.1 * (t * k) as f64).sin().to_string())
+            .collect();
+        text += &format!("\n{}", row.join(","));
+    }
+    text
+}
+
+#[test]
+fn a_recording_that_has_changed_is_refused_and_figures_need_it_no_more() {
+    let scratch = Scratch::new();
+    let experiment = HEARTBEAT
+        .replace("builtin:mitbih_208", "recording.csv")
+        .replace("lags = [0, 10, 35]\n", "");
+    scratch.write("tiny.toml", experiment);
+    scratch.write("recording.csv", recording(2));
+    scratch
+        .run(&["run", "tiny.toml", "--out", "run"])
+        .succeeded();
+    let drawn = scratch.read("run/figures/delay_space.svg");
+
+    scratch.write("recording.csv", recording(3));
+    for words in [
+        &["train", "tiny.toml", "--out", "run"][..],
+        &["analyze", "run"],
+    ] {
+        let refused = scratch.run(words).with_status(2);
+        assert!(
+            refused.stderr.contains("recording.csv") && refused.stderr.contains("sha256"),
+            "{}",
+            refused.stderr
+        );
+    }
+    // A figure is drawn from results, whatever has become of the recording.
+    fs::remove_file(scratch.path("recording.csv")).unwrap();
+    scratch.run(&["figures", "run"]).succeeded();
+    assert_eq!(scratch.read("run/figures/delay_space.svg"), drawn);
+}
+
+#[test]
+fn what_reads_a_result_is_made_anew_with_it() {
+    let scratch = with_run(FLIP_FLOP);
+    let points = |name: &str| {
+        Table::read_parquet(&scratch.path(&format!("run/analysis/{name}.parquet"))).unwrap()
+    };
+    let place = || points("state_space_points").f64_column("pc_1").unwrap();
+    let at_rest = place();
+    let text = String::from_utf8(scratch.read("run/experiment.toml")).unwrap();
+    assert!(text.contains("starts = 32"));
+    scratch.write(
+        "run/experiment.toml",
+        text.replace("starts = 32", "starts = 32\ninput = [1.0, -1.0]"),
+    );
+    scratch
+        .run(&["analyze", "run", "--only", "fixed_points"])
+        .succeeded();
+    let under_input = points("fixed_points");
+    assert_eq!(under_input.f64_column("input_1").unwrap()[0], -1.0);
+    assert_ne!(place(), at_rest);
+}
+
+#[test]
+fn an_empty_variable_for_threads_asks_for_nothing() {
+    let scratch = Scratch::new();
+    let run = |value: &str| {
+        support::Finished::of(
+            scratch
+                .command(&["list", "cells"])
+                .env("NULLCLINE_THREADS", value),
+        )
+    };
+    run("").succeeded();
+    let refused = run("many").with_status(2);
+    assert!(
+        refused.stderr.contains("NULLCLINE_THREADS: found many"),
+        "{}",
+        refused.stderr
+    );
+}

@@ -184,8 +184,8 @@ fn heartbeat(page: &mut String, engine: &mut dyn Engine) -> Result<()> {
     writeln!(
         page,
         "\nWhere they differ, and why: record 208 mixes normal and ectopic (broad) beats irregularly. The networks\n\
-         generate both kinds, but a deterministic map of ten units settles into an order of its own, in which\n\
-         ectopic beats are more frequent than in the recording; the spread of the intervals shows it."
+         generate both kinds, but a deterministic map of ten units settles into an order of its own: compare the spread\n\
+         of the intervals."
     )?;
     Ok(())
 }
