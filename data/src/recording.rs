@@ -17,27 +17,6 @@ pub struct Matrix {
     pub columns: Vec<String>,
 }
 
-impl Matrix {
-    /// Checks that every value is a number, neither NaN nor infinite; `path` names the file in the error.
-    ///
-    /// # Errors
-    /// [`Error::Format`] with the first row (counted from 1) and the column that is not.
-    pub fn check_finite(&self, path: &Path) -> Result<()> {
-        for ((row, column), value) in self.values.indexed_iter() {
-            if !value.is_finite() {
-                let name = self.columns.get(column).map_or("", String::as_str);
-                return Err(Error::format(
-                    path,
-                    format!("row {}, column \"{name}\"", row + 1),
-                    value.to_string(),
-                    "finite numbers",
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Reads a recording; the extension tells the format.
 ///
 /// - `.npy`: one dimension is one column, two are [time, column].
@@ -45,7 +24,7 @@ impl Matrix {
 /// - `.csv`, `.tsv`: cells of numbers apart by commas or tabs. A first line with any cell that is no number
 ///   is taken for the columns' names; lines that begin with `#` are left out.
 ///
-/// Values that are not finite are read as they are; see [`Matrix::check_finite`].
+/// Values that are not finite are read as they are: whether they may be is for the reader to say.
 ///
 /// # Errors
 /// [`Error::Missing`] or [`Error::Io`] if the file cannot be read, [`Error::Format`] if its content is not
@@ -207,7 +186,7 @@ fn read_separated(path: &Path, separator: u8) -> Result<Matrix> {
 mod tests {
     use super::*;
     use crate::npy::{write_npy, write_npz};
-    use ndarray::{Array3, array, s};
+    use ndarray::{Array3, array};
     use proptest::prelude::*;
 
     fn read(name: &str, text: &str) -> Result<Matrix> {
@@ -302,24 +281,6 @@ mod tests {
             let error = read_matrix(&path).unwrap_err().to_string();
             assert!(error.contains("one of the names x, y"), "{error}");
         }
-    }
-
-    #[test]
-    fn what_is_not_finite_is_named() {
-        let matrix = read("a.csv", "a,b\n1,2\n3,inf\n").unwrap();
-        let error = matrix
-            .check_finite(Path::new("a.csv"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("a.csv: row 2, column \"b\": found inf"),
-            "{error}"
-        );
-        let matrix = Matrix {
-            values: matrix.values.slice(s![..1, ..]).to_owned(),
-            ..matrix
-        };
-        matrix.check_finite(Path::new("a.csv")).unwrap();
     }
 
     proptest! {
