@@ -43,6 +43,15 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         "A held-out trial of double length: input (grey), target (cyan) and output of the network (purple, dashed).",
     );
     let paired = inputs.len() == outputs.len();
+    // Pulses and what they set last whole steps: a straight line between two steps would show a ramp that is
+    // not there. A recording is sampled from something smooth.
+    let line = |values: Vec<f64>, role: Role| match inputs.is_empty() {
+        true => Series::line(steps.clone(), values, role),
+        false => {
+            let (x, y) = staircase(&steps, &values);
+            Series::line(x, y, role)
+        }
+    };
     for (k, (column, name)) in outputs.iter().take(count).enumerate() {
         let unit = table
             .column(column)
@@ -64,18 +73,14 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             (false, _) => &[],
         };
         for (i, (input, _)) in shown.iter().enumerate() {
-            let mut series = Series::line(steps.clone(), pick(table, input, &rows)?, Role::Input);
+            let mut series = line(pick(table, input, &rows)?, Role::Input);
             if k == 0 && i == 0 {
                 series = series.label("input");
             }
             plane = plane.with(series);
         }
-        let mut target = Series::line(
-            steps.clone(),
-            pick(table, &targets[k].0, &rows)?,
-            Role::Target,
-        );
-        let mut output = Series::line(steps.clone(), pick(table, column, &rows)?, Role::Output);
+        let mut target = line(pick(table, &targets[k].0, &rows)?, Role::Target);
+        let mut output = line(pick(table, column, &rows)?, Role::Output);
         if k == 0 {
             target = target.label("target");
             output = output.label("output");
@@ -87,4 +92,25 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         figure = figure.panel(Panel::plane(plane).aspect(0.22));
     }
     Ok(Some(figure))
+}
+
+/// Every value held for one step.
+fn staircase(steps: &[f64], values: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    steps
+        .iter()
+        .zip(values)
+        .flat_map(|(&step, &value)| [(step, value), (step + 1.0, value)])
+        .unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_held_until_the_next_step() {
+        let (x, y) = staircase(&[0.0, 1.0], &[5.0, -1.0]);
+        assert_eq!(x, [0.0, 1.0, 1.0, 2.0]);
+        assert_eq!(y, [5.0, 5.0, -1.0, -1.0]);
+    }
 }
