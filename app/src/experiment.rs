@@ -307,6 +307,17 @@ impl Experiment {
             .map(|(_, settings)| settings)
     }
 
+    /// The architecture for a task of these dimensions.
+    ///
+    /// # Errors
+    /// As [`ModelKind::build`].
+    pub fn architecture(&self, inputs: usize, outputs: usize) -> Result<Architecture> {
+        let name = self.model.text("kind");
+        let kind = nullcline_models::registry::kind(name)
+            .ok_or_else(|| Error::argument("key \"model.kind\"", name, "a name of the registry"))?;
+        Ok(kind.build(&self.model, inputs, outputs)?.0)
+    }
+
     /// Builds task and architecture; what only their combination shows to be wrong is found here.
     ///
     /// # Errors

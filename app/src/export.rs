@@ -1,7 +1,7 @@
 //! The networks of a run for other programs.
 
 use crate::experiment::Experiment;
-use crate::session::{Outcome, trained};
+use crate::session::{Outcome, trained_without_task};
 use ndarray::ArrayViewD;
 use nullcline_data::Error;
 use nullcline_data::atomic::write_atomically_with;
@@ -40,8 +40,7 @@ pub fn export(dir: &Path, to: &Path) -> Outcome<()> {
         }
     };
     let folder = RunFolder::open(dir)?;
-    let built = Experiment::of_run(&folder)?.build()?;
-    let ensemble = trained(&folder, &built)?;
+    let ensemble = trained_without_task(&folder, &Experiment::of_run(&folder)?)?;
     Ok(write(to, &ensemble)?)
 }
 

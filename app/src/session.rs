@@ -7,6 +7,7 @@ use crate::experiment::{Built, Experiment};
 use crate::results::{Results, TRAINING};
 use nullcline_data::provenance::{self, InputFile, Provenance};
 use nullcline_data::run_folder::RunFolder;
+use nullcline_data::tensors::Tensors;
 use nullcline_data::{Error, write_atomically};
 use nullcline_figures::{Figure, FigureError};
 use nullcline_models::engine::{CpuEngine, Engine};
@@ -461,13 +462,39 @@ pub fn check_inputs(folder: &RunFolder, experiment: &Experiment) -> Outcome<()> 
 /// # Errors
 /// If it has no checkpoint yet, or one of another experiment.
 pub fn trained(folder: &RunFolder, built: &Built) -> Outcome<Ensemble> {
-    let checkpoint = folder.read_checkpoint()?.ok_or_else(|| {
+    Ok(ensemble_from_tensors(
+        &checkpoint(folder)?,
+        &built.architecture,
+    )?)
+}
+
+/// The trained networks of a run folder without its task, whose recording may be elsewhere: the numbers of
+/// inputs and outputs are those of the checkpoint.
+///
+/// # Errors
+/// As [`trained`].
+pub fn trained_without_task(folder: &RunFolder, experiment: &Experiment) -> Outcome<Ensemble> {
+    let checkpoint = checkpoint(folder)?;
+    // [networks, gate rows, inputs], [networks, outputs, units], [networks, unobserved units, outputs].
+    let size = |name: &str, axis: usize| {
+        let tensor = checkpoint.get(name)?;
+        tensor.shape().get(axis).copied()
+    };
+    let inputs = size("input", 2).unwrap_or(0);
+    let outputs = size("readout", 1)
+        .or_else(|| size("initial", 2))
+        .unwrap_or(experiment.model.count("units"));
+    let architecture = experiment.architecture(inputs, outputs)?;
+    Ok(ensemble_from_tensors(&checkpoint, &architecture)?)
+}
+
+fn checkpoint(folder: &RunFolder) -> Outcome<Tensors> {
+    Ok(folder.read_checkpoint()?.ok_or_else(|| {
         Error::missing(
             &folder.checkpoint_path(),
             "checkpoint: the run has not been trained",
         )
-    })?;
-    Ok(ensemble_from_tensors(&checkpoint, &built.architecture)?)
+    })?)
 }
 
 /// The analyses to run: all that are enabled and apply, or those named, with those they need that have no

@@ -837,6 +837,17 @@ fn a_recording_that_has_changed_is_refused_and_figures_need_it_no_more() {
     fs::remove_file(scratch.path("recording.csv")).unwrap();
     scratch.run(&["figures", "run"]).succeeded();
     assert_eq!(scratch.read("run/figures/delay_space.svg"), drawn);
+    // So are the weights, which are the run's own.
+    scratch
+        .run(&["export", "run", "--to", "weights.npz"])
+        .succeeded();
+    let weights = read_npz(&scratch.path("weights.npz")).unwrap();
+    let shape = |name: &str| {
+        let (_, array) = weights.iter().find(|(known, _)| known == name).unwrap();
+        array.shape().to_vec()
+    };
+    assert_eq!(shape("readout"), [1, 2, 3]);
+    assert_eq!(shape("hidden"), [1, 16, 3]);
 }
 
 #[test]
