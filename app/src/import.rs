@@ -1,10 +1,9 @@
 //! Networks that were trained elsewhere: from a weights file to a run folder that can be analysed.
 
 use crate::experiment::{Experiment, task_settings};
-use crate::session::{Outcome, prepare};
+use crate::session::{Outcome, new_provenance, prepare};
 use nullcline_data::Error;
 use nullcline_data::npy::read_npz;
-use nullcline_data::provenance::{self, InputFile, Provenance};
 use nullcline_data::settings::{Document, Settings, Value};
 use nullcline_data::tensors::{Tensor, Tensors, read_safetensors};
 use nullcline_models::architecture::CellKind;
@@ -109,22 +108,11 @@ pub fn import(
         .chain(model)
         .map(Path::to_owned)
         .chain(experiment.input_files())
-        .map(|path| InputFile::of(&path))
-        .collect::<Result<_, _>>()?;
-    let now = provenance::now();
-    let provenance = Provenance {
-        program: "nullcline".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        commit: option_env!("NULLCLINE_COMMIT").map(str::to_owned),
-        command: std::env::args().collect(),
-        device: "none: imported, not trained here".into(),
-        threads: rayon::current_num_threads(),
-        seeds: vec![experiment.seed()],
-        inputs,
-        started: now.clone(),
-        resumed: Vec::new(),
-        finished: Some(now),
-    };
+        .collect();
+    let command: Vec<String> = std::env::args().collect();
+    let device = "none: imported, not trained here".to_owned();
+    let mut provenance = new_provenance(&experiment, device, &command, inputs)?;
+    provenance.finished = Some(provenance.started.clone());
     let folder = prepare(out, &experiment)?;
     let _lock = folder.lock()?;
     match folder.read_checkpoint()? {

@@ -15,6 +15,7 @@ use nullcline_models::ensemble::Ensemble;
 use nullcline_models::training::{HistoryRow, Status, Trainer, ensemble_from_tensors};
 use nullcline_tables::Table;
 use nullcline_tasks::Task;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -326,18 +327,30 @@ fn begin_provenance(
         }
         return Ok(provenance);
     }
+    new_provenance(experiment, engine.name(), command, experiment.input_files())
+}
+
+/// The record of a run that begins now, with the checksums of the files it reads.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub fn new_provenance(
+    experiment: &Experiment,
+    device: String,
+    command: &[String],
+    inputs: Vec<PathBuf>,
+) -> Outcome<Provenance> {
     Ok(Provenance {
         program: "nullcline".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         commit: option_env!("NULLCLINE_COMMIT").map(str::to_owned),
         command: command.to_vec(),
-        device: engine.name(),
+        device,
         threads: rayon::current_num_threads(),
         seeds: (0..experiment.networks() as u64)
             .map(|k| experiment.seed().wrapping_add(k))
             .collect(),
-        inputs: experiment
-            .input_files()
+        inputs: inputs
             .iter()
             .map(|path| InputFile::of(path))
             .collect::<Result<_, _>>()?,

@@ -16,10 +16,10 @@ use crate::session::Control;
 use crate::session::Outcome;
 use nullcline_data::Error;
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
-use nullcline_models::engine::{Engine, Objective};
+use nullcline_models::engine::{Engine, Job, Objective, Response};
 use nullcline_models::ensemble::Ensemble;
 use nullcline_tables::Table;
-use nullcline_tasks::Task;
+use nullcline_tasks::{Task, Trials};
 
 /// An analysis as the command line names it.
 pub struct AnalysisKind {
@@ -93,6 +93,20 @@ impl Context<'_> {
     /// The seed of a network's held-out trials and starts.
     pub fn seed(&self, network: usize) -> u64 {
         self.experiment.seed().wrapping_add(network as u64)
+    }
+
+    /// Runs a network freely on trials: it is judged without the help it may have had in training.
+    pub fn respond(&mut self, network: usize, trials: &Trials) -> Response {
+        let objective = Objective {
+            forcing: None,
+            ..self.objective
+        };
+        let job = Job {
+            parameters: &self.ensemble.parameters[network],
+            trials,
+        };
+        self.engine
+            .respond(&self.ensemble.architecture, &objective, &job)
     }
 
     /// Adds a table to the results.

@@ -3,7 +3,6 @@
 use super::{AnalysisKind, Context};
 use crate::session::Outcome;
 use nullcline_data::settings::{Key, Kind, Preset};
-use nullcline_models::engine::{Job, Objective};
 use nullcline_tables::Table;
 use nullcline_tasks::Split;
 
@@ -29,11 +28,6 @@ fn run(context: &mut Context) -> Outcome<()> {
     let (mut networks, mut splits, mut losses) = (Vec::new(), Vec::new(), Vec::new());
     let names = context.task.metric_names();
     let mut metrics: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
-    // Free running: a network is judged without the help it may have had in training.
-    let objective = Objective {
-        forcing: None,
-        ..context.objective
-    };
     for network in 0..context.ensemble.len() {
         for (split, name) in [(Split::HeldOut, "held_out"), (Split::Long, "long")] {
             context.control.check()?;
@@ -44,13 +38,7 @@ fn run(context: &mut Context) -> Outcome<()> {
                 1,
                 context.settings.count("trials"),
             );
-            let job = Job {
-                parameters: &context.ensemble.parameters[network],
-                trials: &trials,
-            };
-            let response = context
-                .engine
-                .respond(&context.ensemble.architecture, &objective, &job);
+            let response = context.respond(network, &trials);
             networks.push(network as u64);
             splits.push(name);
             losses.push(response.loss);

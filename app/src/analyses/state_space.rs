@@ -3,10 +3,9 @@
 use super::fixed_points::kept_points;
 use super::{AnalysisKind, Context, failed};
 use crate::session::Outcome;
-use ndarray::{Array1, Array2, Array3, ArrayD, Axis, s};
+use ndarray::{Array2, Array3, ArrayD, ArrayView1, ArrayView2, Axis, s};
 use nullcline_analysis::pca::PrincipalComponents;
 use nullcline_data::settings::{Key, Kind, Preset};
-use nullcline_models::engine::{Job, Objective};
 use nullcline_tables::Table;
 use nullcline_tasks::Split;
 
@@ -51,11 +50,8 @@ fn run(context: &mut Context) -> Outcome<()> {
     let mut ratios = Array2::zeros((networks, AXES));
     let mut trajectories = Columns::new(&["network", "trial", "step"]);
     let mut places = Columns::new(&["network", "fixed_point"]);
+    let (mut verdicts, mut unstable) = (Vec::new(), Vec::new());
     let mut modes = Columns::new(&["network", "fixed_point", "index"]);
-    let objective = Objective {
-        forcing: None,
-        ..context.objective
-    };
     let linearization = context.needed("linearization")?.clone();
     for network in 0..networks {
         context.control.check()?;
@@ -65,63 +61,44 @@ fn run(context: &mut Context) -> Outcome<()> {
             4,
             context.settings.count("trials"),
         );
-        let job = Job {
-            parameters: &context.ensemble.parameters[network],
-            trials: &trials,
-        };
-        let response = context
-            .engine
-            .respond(&context.ensemble.architecture, &objective, &job);
+        let response = context.respond(network, &trials);
         let (batch, times, _) = response.states.dim();
         let states = response.states.mapv(f64::from);
         // Time 0 is the network's initial state, the same on every trial, and no part of its dynamics.
         let visited = Array2::from_shape_fn((batch * (times - 1), dim), |(row, i)| {
             states[[row / (times - 1), 1 + row % (times - 1), i]]
         });
-        let pca = PrincipalComponents::fit(visited.view(), AXES.min(dim))
-            .map_err(|error| failed("principal components", error))?;
+        let pca = PrincipalComponents::fit(visited.view(), AXES.min(dim)).map_err(fault)?;
         means.row_mut(network).assign(&pca.mean);
         for (axis, row) in pca.components.rows().into_iter().enumerate() {
             components.slice_mut(s![network, axis, ..]).assign(&row);
             ratios[[network, axis]] = pca.explained_variance_ratio[axis];
         }
-        let project = |state: &[f64]| -> [f64; AXES] {
-            std::array::from_fn(|axis| match pca.components.rows().into_iter().nth(axis) {
-                Some(row) => row
-                    .iter()
-                    .zip(state)
-                    .zip(&pca.mean)
-                    .map(|((c, x), m)| c * (x - m))
-                    .sum(),
-                None => 0.0,
-            })
-        };
-        let mut extent = 0.0f64;
-        for row in visited.rows() {
-            for x in project(&row.to_vec()) {
-                extent = extent.max(x.abs());
-            }
-        }
+        let axes = Axes(pca);
+        let visited_at = axes.places(visited.view())?;
+        let extent = visited_at
+            .iter()
+            .fold(0.0f64, |extent, x| extent.max(x.abs()));
         for trial in 0..context.settings.count("shown").min(batch) {
             for step in 1..times {
-                let at = project(&states.slice(s![trial, step, ..]).to_vec());
-                trajectories.push(&[network as u64, trial as u64, step as u64], &at);
+                let at = visited_at.row(trial * (times - 1) + step - 1);
+                trajectories.push(&[network as u64, trial as u64, step as u64], &at.to_vec());
             }
         }
         for point in points
             .iter()
             .filter(|point| point.network == network as u64)
         {
-            places.push(&[point.network, point.id], &project(&point.state));
-            places.verdicts.push(point.verdict.clone());
-            places.unstable.push(point.n_unstable.map(|n| n as i64));
+            places.push(&[point.network, point.id], &axes.place(&point.state)?);
+            verdicts.push(point.verdict.clone());
+            unstable.push(point.n_unstable.map(|n| n as i64));
         }
         push_modes(
             context,
             &linearization,
             network as u64,
             &points,
-            &pca,
+            &axes,
             extent,
             &mut modes,
         )?;
@@ -129,8 +106,8 @@ fn run(context: &mut Context) -> Outcome<()> {
     let trajectory_table = trajectories.table(&["pc_1", "pc_2", "pc_3"])?;
     context.add_table("state_space", trajectory_table);
     let mut place_table = places.table(&["pc_1", "pc_2", "pc_3"])?;
-    place_table.add("verdict", "", places.verdicts)?;
-    place_table.add("n_unstable", "", places.unstable)?;
+    place_table.add("verdict", "", verdicts)?;
+    place_table.add("n_unstable", "", unstable)?;
     context.add_table("state_space_points", place_table);
     let mode_table = modes.table(&[
         "from_pc_1",
@@ -152,6 +129,38 @@ fn run(context: &mut Context) -> Outcome<()> {
     Ok(())
 }
 
+/// The principal components as three axes; a state of fewer dimensions lies at 0 on those it has not.
+struct Axes(PrincipalComponents);
+
+impl Axes {
+    /// Places [sample, axis] of states [sample, state].
+    fn places(&self, states: ArrayView2<f64>) -> Outcome<Array2<f64>> {
+        Ok(padded(self.0.transform(states).map_err(fault)?))
+    }
+
+    fn place(&self, state: &[f64]) -> Outcome<Vec<f64>> {
+        let state = ArrayView1::from(state).insert_axis(Axis(0));
+        Ok(self.places(state)?.into_raw_vec_and_offset().0)
+    }
+
+    /// A direction along the axes: the mean is not taken off.
+    fn direction(&self, vector: &[f64]) -> Outcome<Vec<f64>> {
+        let vector = ArrayView1::from(vector).insert_axis(Axis(0));
+        let along = self.0.transform_directions(vector).map_err(fault)?;
+        Ok(padded(along).into_raw_vec_and_offset().0)
+    }
+}
+
+fn fault(error: nullcline_analysis::Error) -> nullcline_data::Error {
+    failed("principal components", error)
+}
+
+fn padded(places: Array2<f64>) -> Array2<f64> {
+    Array2::from_shape_fn((places.nrows(), AXES), |(row, axis)| {
+        places.get([row, axis]).copied().unwrap_or(0.0)
+    })
+}
+
 /// Segments along the unstable eigenvectors, of length proportional to |lambda|. A complex pair spans a plane:
 /// its first vector gives the real part, its second the imaginary part.
 fn push_modes(
@@ -159,7 +168,7 @@ fn push_modes(
     linearization: &Table,
     network: u64,
     points: &[super::fixed_points::Point],
-    pca: &PrincipalComponents,
+    axes: &Axes,
     extent: f64,
     modes: &mut Columns,
 ) -> Outcome<()> {
@@ -203,19 +212,11 @@ fn push_modes(
         else {
             continue;
         };
-        let vector: Array1<f64> = vectors.slice(s![place, mode, ..]).to_owned();
+        let vector = vectors.slice(s![place, mode, ..]).to_vec();
+        let (at, along) = (axes.place(&points[k].state)?, axes.direction(&vector)?);
         let length = MODE_LENGTH * extent * modulus[row];
         let end = |sign: f64| -> [f64; AXES] {
-            std::array::from_fn(|axis| match pca.components.rows().into_iter().nth(axis) {
-                Some(component) => component
-                    .iter()
-                    .zip(&points[k].state)
-                    .zip(&pca.mean)
-                    .zip(&vector)
-                    .map(|(((c, x), m), v)| c * (x - m + sign * length * v))
-                    .sum(),
-                None => 0.0,
-            })
+            std::array::from_fn(|axis| at[axis] + sign * length * along[axis])
         };
         let (from, to) = (end(-1.0), end(1.0));
         modes.push(
@@ -231,8 +232,6 @@ struct Columns {
     names: Vec<&'static str>,
     keys: Vec<Vec<u64>>,
     values: Vec<Vec<f64>>,
-    verdicts: Vec<String>,
-    unstable: Vec<Option<i64>>,
 }
 
 impl Columns {
@@ -241,8 +240,6 @@ impl Columns {
             names: names.to_vec(),
             keys: vec![Vec::new(); names.len()],
             values: Vec::new(),
-            verdicts: Vec::new(),
-            unstable: Vec::new(),
         }
     }
 

@@ -3,7 +3,6 @@
 use super::{AnalysisKind, Context};
 use crate::session::Outcome;
 use nullcline_data::settings::{Key, Kind, Preset};
-use nullcline_models::engine::{Job, Objective};
 use nullcline_tables::Table;
 use nullcline_tasks::Split;
 
@@ -26,10 +25,6 @@ fn run(context: &mut Context) -> Outcome<()> {
     let count = context.settings.count("count");
     let inputs = context.task.input_names();
     let outputs = context.task.output_names();
-    let objective = Objective {
-        forcing: None,
-        ..context.objective
-    };
     let (mut network_column, mut trial_column, mut step_column) =
         (Vec::new(), Vec::new(), Vec::new());
     let mut columns: Vec<(String, Vec<f64>)> = inputs
@@ -44,13 +39,7 @@ fn run(context: &mut Context) -> Outcome<()> {
         let trials = context
             .task
             .trials(Split::Long, context.seed(network), 2, count);
-        let job = Job {
-            parameters: &context.ensemble.parameters[network],
-            trials: &trials,
-        };
-        let response = context
-            .engine
-            .respond(&context.ensemble.architecture, &objective, &job);
+        let response = context.respond(network, &trials);
         for trial in 0..count {
             for step in 0..trials.steps() {
                 network_column.push(network as u64);
