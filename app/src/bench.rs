@@ -127,7 +127,7 @@ pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
                 trials: &trials,
             })
             .collect();
-        let gradients = engine.gradients(&ensemble.architecture, &objective, &jobs);
+        let gradients = engine.gradients(&ensemble.architecture, &objective, &jobs)?;
         for ((parameters, gradient), moments) in ensemble
             .parameters
             .iter_mut()

@@ -12,7 +12,9 @@ use nullcline_data::{Error, write_atomically};
 use nullcline_figures::{Figure, FigureError};
 use nullcline_models::engine::{CpuEngine, Engine};
 use nullcline_models::ensemble::Ensemble;
-use nullcline_models::training::{HistoryRow, Status, Trainer, ensemble_from_tensors};
+use nullcline_models::training::{
+    HistoryRow, Status, Trainer, TrainingSettings, ensemble_from_tensors,
+};
 use nullcline_tables::Table;
 use nullcline_tasks::Task;
 use std::path::PathBuf;
@@ -201,6 +203,22 @@ pub fn engine(device: &str) -> Outcome<Box<dyn Engine>> {
     }
 }
 
+/// Time between two looks at whether the user wants something.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Updates from `update` on to the next one after which a file is written.
+fn until_file(training: &TrainingSettings, update: u64) -> u64 {
+    let every = training.checkpoint_every;
+    let checkpoint = (update / every + 1) * every;
+    training
+        .snapshots
+        .iter()
+        .copied()
+        .filter(|&snapshot| snapshot > update)
+        .fold(checkpoint, u64::min)
+        - update
+}
+
 /// Trains the networks of a run folder to the end, from its last checkpoint if it has one; returns how each
 /// of them ended.
 ///
@@ -263,6 +281,7 @@ pub fn train(
     };
     let begun = (Instant::now(), trainer.update());
     let mut saved = trainer.update();
+    let mut at_a_time = 1;
     while !trainer.is_done() {
         if control.is_stopped() {
             save(&trainer)?;
@@ -276,8 +295,18 @@ pub fn train(
             std::thread::sleep(Duration::from_millis(20));
             continue;
         }
-        trainer.step(engine);
+        // As many updates at a time as take a tenth of a second, so that the user is never far away.
+        let asked = Instant::now();
+        trainer.advance(
+            engine,
+            at_a_time.min(until_file(&built.training, trainer.update())),
+        )?;
         let update = trainer.update();
+        at_a_time = match asked.elapsed() {
+            long if long > LOOK_EVERY => (at_a_time / 2).max(1),
+            short if short < LOOK_EVERY / 4 => at_a_time * 2,
+            _ => at_a_time,
+        };
         if built.training.snapshots.contains(&update) {
             folder.write_snapshot(update, &trainer.checkpoint())?;
         }

@@ -71,6 +71,8 @@ pub struct CellShape {
     pub unit_parameters: &'static [&'static str],
     /// Whether the rate is the first state variable itself.
     pub rate_is_state: bool,
+    /// Whether the update depends on the sum of recurrent and input gates alone.
+    pub gates_add: bool,
     /// Whether there is a hidden layer.
     pub has_hidden: bool,
     /// Names of the parameters per hidden unit.
@@ -86,6 +88,7 @@ impl CellKind {
             tape: C::TAPE,
             unit_parameters: C::UNIT_PARAMETERS,
             rate_is_state: C::RATE_IS_STATE,
+            gates_add: C::GATES_ADD,
             has_hidden: C::HAS_HIDDEN,
             hidden_parameters: C::HIDDEN_PARAMETERS,
         })

@@ -5,9 +5,9 @@
 //! and a run that was killed ends in the same bits as one that was not.
 
 use crate::architecture::Architecture;
-use crate::engine::{Engine, Gradient, Job, Objective};
+use crate::engine::{Engine, Job, Learner, Objective, Plan};
 use crate::ensemble::{Ensemble, Initialisation};
-use crate::optimisers::{Moments, Optimiser, Plateau, Rule, Schedule, clip_by_global_norm};
+use crate::optimisers::{Moments, Optimiser, Plateau, Rule, Schedule};
 use ndarray::{Array1, Array2, ArrayD, IxDyn};
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
 use nullcline_data::tensors::{Tensor, Tensors};
@@ -248,6 +248,9 @@ pub const KEYS: &[Key] = &[
     },
 ];
 
+/// Most numbers that the responses of networks evaluated at the same time hold: a quarter of a gigabyte.
+const MOST_NUMBERS_OF_RESPONSES: usize = 1 << 26;
+
 /// The `[training]` table as typed values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingSettings {
@@ -344,6 +347,21 @@ impl TrainingSettings {
                 .map(|&u| u as u64)
                 .collect(),
         })
+    }
+
+    /// The seed of a network's trials, `seed` being the experiment's.
+    fn trial_seed(&self, seed: u64, network: usize) -> u64 {
+        if self.shared_trials {
+            seed
+        } else {
+            seed.wrapping_add(network as u64)
+        }
+    }
+
+    /// The learning rate of an update, counted from 0.
+    fn learning_rate_at(&self, update: u64, plateau: &Plateau) -> f64 {
+        self.schedule
+            .learning_rate(self.learning_rate, update, self.updates, plateau)
     }
 
     /// What is minimised for a task.
@@ -637,140 +655,162 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The seed of a network's trials.
-    fn trial_seed(&self, network: usize) -> u64 {
-        if self.settings.shared_trials {
-            self.seed
-        } else {
-            self.seed.wrapping_add(network as u64)
-        }
-    }
-
-    /// One update of every network that trains. Does nothing when none does.
-    pub fn step(&mut self, engine: &mut dyn Engine) {
+    /// Makes updates of every network that trains: at most `at_most`, and none beyond the next evaluation.
+    /// Does nothing when no network trains.
+    ///
+    /// # Errors
+    /// If the engine's device fails.
+    pub fn advance(&mut self, engine: &mut dyn Engine, at_most: u64) -> Result<()> {
         let running: Vec<usize> = (0..self.courses.len())
             .filter(|&k| self.courses[k].status == Status::Running)
             .collect();
-        if running.is_empty() {
-            return;
+        if running.is_empty() || at_most == 0 {
+            return Ok(());
         }
-        // Trials of this update, drawn once where all networks share them.
-        let (task, batch, update) = (self.task, self.settings.batch, self.update);
-        let seeds: Vec<u64> = if self.settings.shared_trials {
-            vec![self.seed]
-        } else {
-            running.iter().map(|&k| self.trial_seed(k)).collect()
+        let from = self.update;
+        let next_evaluation =
+            (from / self.settings.evaluate_every + 1) * self.settings.evaluate_every;
+        let end = next_evaluation
+            .min(self.settings.updates)
+            .min(from.saturating_add(at_most))
+            .max(from + 1);
+        let plan = Plan {
+            architecture: &self.ensemble.architecture,
+            objective: self.objective,
+            optimiser: self.settings.optimiser,
+            clip: self.settings.clip,
+            trainable: &self.trainable,
+            leak: self.leak.clone(),
+            task: self.task,
+            batch: self.settings.batch,
+            updates: from..end,
         };
-        let trials: Vec<Trials> = seeds
-            .par_iter()
-            .map(|&seed| task.trials(Split::Training, seed, update, batch))
-            .collect();
-        let jobs: Vec<Job> = running
-            .iter()
+        let (settings, seed) = (&self.settings, self.seed);
+        let mut learners: Vec<Learner> = self
+            .courses
+            .iter_mut()
+            .zip(&mut self.ensemble.parameters)
             .enumerate()
-            .map(|(j, &k)| Job {
-                parameters: &self.ensemble.parameters[k],
-                trials: &trials[if self.settings.shared_trials { 0 } else { j }],
+            .filter(|(_, (course, _))| course.status == Status::Running)
+            .map(|(k, (course, parameters))| Learner {
+                parameters,
+                moments: &mut course.moments,
+                previous: &mut course.previous,
+                trial_seed: settings.trial_seed(seed, k),
+                learning_rates: (from..end)
+                    .map(|update| settings.learning_rate_at(update, &course.plateau))
+                    .collect(),
             })
             .collect();
-        let gradients = engine.gradients(&self.ensemble.architecture, &self.objective, &jobs);
+        let begun = self.seconds_before + self.started.elapsed().as_secs_f64();
+        let progress = engine.advance(&plan, &mut learners)?;
+        let rates: Vec<Vec<f64>> = learners.into_iter().map(|l| l.learning_rates).collect();
+        let seconds = self.seconds() - begun;
+        self.update = end;
 
-        self.update += 1;
-        let last = self.update >= self.settings.updates;
-        let evaluating = last || self.update.is_multiple_of(self.settings.evaluate_every);
-        let logging =
-            evaluating || self.update == 1 || self.update.is_multiple_of(self.settings.log_every);
-        for (&k, gradient) in running.iter().zip(gradients) {
-            let learning_rate = self.settings.schedule.learning_rate(
-                self.settings.learning_rate,
-                update,
-                self.settings.updates,
-                &self.courses[k].plateau,
-            );
-            let loss = gradient.loss;
-            if !self.apply(k, gradient, learning_rate) {
-                self.push_row(k, loss, None, Vec::new(), learning_rate);
+        for (&k, progress) in running.iter().zip(&progress) {
+            if progress.diverged {
+                self.courses[k].status = Status::Diverged {
+                    update: from + progress.losses.len() as u64 - 1,
+                };
+            }
+        }
+        let last = end >= self.settings.updates;
+        let evaluating = last || end.is_multiple_of(self.settings.evaluate_every);
+        let measured = if evaluating {
+            self.evaluate(&running, engine)?
+        } else {
+            vec![None; running.len()]
+        };
+        for (i, update) in (from + 1..=end).enumerate() {
+            for ((&k, progress), (rates, measured)) in running
+                .iter()
+                .zip(&progress)
+                .zip(rates.iter().zip(&measured))
+            {
+                let Some(&loss) = progress.losses.get(i) else {
+                    continue;
+                };
+                let measured = measured.as_ref().filter(|_| update == end);
+                let diverged = progress.diverged && i + 1 == progress.losses.len();
+                let logging = update == 1 || update.is_multiple_of(self.settings.log_every);
+                if logging || diverged || measured.is_some() {
+                    self.history.push(HistoryRow {
+                        update,
+                        network: k,
+                        loss,
+                        held_out_loss: measured.map(|(loss, _)| *loss),
+                        metrics: measured.map_or(Vec::new(), |(_, metrics)| metrics.clone()),
+                        learning_rate: rates[i],
+                        // The engine was not interrupted to look at the clock.
+                        seconds: begun + seconds * (i + 1) as f64 / (end - from) as f64,
+                    });
+                }
+            }
+        }
+        for (&k, measured) in running.iter().zip(measured) {
+            let Some((held_out_loss, _)) = measured else {
                 continue;
-            }
-            let (mut held_out_loss, mut metrics) = (None, Vec::new());
-            if evaluating {
-                let (value, measured) = self.evaluate(k, engine);
-                held_out_loss = Some(value);
-                metrics = measured;
-                self.judge(k, value);
-            }
+            };
+            self.judge(k, held_out_loss);
             if last && self.courses[k].status == Status::Running {
                 self.courses[k].status = Status::AllUpdates;
             }
             // A free run may overflow on the way to a good network, but not at its end.
-            if self.courses[k].status != Status::Running
-                && held_out_loss.is_some_and(|loss| !loss.is_finite())
-            {
-                let course = &mut self.courses[k];
+            let course = &mut self.courses[k];
+            if course.status != Status::Running && !held_out_loss.is_finite() {
                 self.ensemble.parameters[k].clone_from(&course.previous);
-                course.status = Status::Diverged {
-                    update: self.update - 1,
-                };
-            }
-            if logging {
-                self.push_row(k, loss, held_out_loss, metrics, learning_rate);
+                course.status = Status::Diverged { update: end - 1 };
             }
         }
+        Ok(())
     }
 
-    /// Moves one network; false if its loss or gradient is not finite, which ends its training.
-    fn apply(&mut self, k: usize, gradient: Gradient, learning_rate: f64) -> bool {
-        let course = &mut self.courses[k];
-        let parameters = &mut self.ensemble.parameters[k];
-        let mut gradient_vector = gradient.gradient;
-        // What is not trained does not count towards the norm.
-        for (g, trainable) in gradient_vector.iter_mut().zip(&self.trainable) {
-            if !trainable {
-                *g = 0.0;
-            }
-        }
-        let norm = clip_by_global_norm(&mut gradient_vector, self.settings.clip);
-        if !gradient.loss.is_finite() || !norm.is_finite() {
-            parameters.clone_from(&course.previous);
-            course.status = Status::Diverged {
-                update: self.update - 1,
-            };
-            return false;
-        }
-        course.previous.clone_from(parameters);
-        self.settings.optimiser.update(
-            parameters,
-            &gradient_vector,
-            &self.trainable,
-            &mut course.moments,
-            learning_rate,
-        );
-        // dt / tau: beyond these bounds a leak has no meaning.
-        if let Some(leak) = &self.leak {
-            for a in &mut parameters[leak.clone()] {
-                *a = a.clamp(1e-6, 1.0);
-            }
-        }
-        true
-    }
-
-    /// Loss and metrics on the held-out trials, without forcing.
-    fn evaluate(&self, k: usize, engine: &mut dyn Engine) -> (f64, Vec<f64>) {
-        let trials = &self.held_out[if self.settings.shared_trials { 0 } else { k }];
+    /// Loss and metrics of those of `networks` that still train on their held-out trials, without forcing.
+    fn evaluate(
+        &self,
+        networks: &[usize],
+        engine: &mut dyn Engine,
+    ) -> Result<Vec<Option<(f64, Vec<f64>)>>> {
         let objective = Objective {
             forcing: None,
             ..self.objective
         };
-        let job = Job {
-            parameters: &self.ensemble.parameters[k],
-            trials,
-        };
-        let response = engine.respond(&self.ensemble.architecture, &objective, &job);
-        let metrics = self.task.metrics(response.outputs.view(), trials);
-        (
-            response.loss,
-            metrics.into_iter().map(|(_, value)| value).collect(),
-        )
+        let architecture = &self.ensemble.architecture;
+        let trials_of = |k: usize| &self.held_out[if self.settings.shared_trials { 0 } else { k }];
+        // Responses hold every state: as many networks at a time as fit in a quarter of a gigabyte.
+        let numbers = self.held_out.first().map_or(1, |trials| {
+            trials.batch()
+                * (trials.steps() + 1)
+                * (architecture.state_dim() + architecture.outputs)
+        });
+        let at_a_time = (MOST_NUMBERS_OF_RESPONSES / numbers.max(1)).max(1);
+        let training: Vec<usize> = networks
+            .iter()
+            .copied()
+            .filter(|&k| self.courses[k].status == Status::Running)
+            .collect();
+        let mut measured: Vec<(f64, Vec<f64>)> = Vec::with_capacity(training.len());
+        for group in training.chunks(at_a_time) {
+            let jobs: Vec<Job> = group
+                .iter()
+                .map(|&k| Job {
+                    parameters: &self.ensemble.parameters[k],
+                    trials: trials_of(k),
+                })
+                .collect();
+            let responses = engine.respond(architecture, &objective, &jobs)?;
+            measured.par_extend(group.par_iter().zip(responses).map(|(&k, response)| {
+                let metrics = self.task.metrics(response.outputs.view(), trials_of(k));
+                let values = metrics.into_iter().map(|(_, value)| value).collect();
+                (response.loss, values)
+            }));
+        }
+        let mut measured = measured.into_iter();
+        Ok(networks
+            .iter()
+            .map(|k| training.contains(k).then(|| measured.next()).flatten())
+            .collect())
     }
 
     /// Applies the stopping rules and the plateau schedule to a held-out loss.
@@ -792,26 +832,6 @@ impl<'a> Trainer<'a> {
         {
             course.status = Status::NoImprovement;
         }
-    }
-
-    fn push_row(
-        &mut self,
-        network: usize,
-        loss: f64,
-        held_out_loss: Option<f64>,
-        metrics: Vec<f64>,
-        learning_rate: f64,
-    ) {
-        let seconds = self.seconds();
-        self.history.push(HistoryRow {
-            update: self.update,
-            network,
-            loss,
-            held_out_loss,
-            metrics,
-            learning_rate,
-            seconds,
-        });
     }
 
     /// Everything that training needs to go on, as tensors: each parameter by name [networks, ...], the
@@ -1075,17 +1095,20 @@ pub fn ensemble_from_tensors(tensors: &Tensors, architecture: &Architecture) -> 
 
 /// States that the networks visit on trials, [state, dimension] in f64, trial after trial: where a search
 /// for fixed points starts.
+///
+/// # Errors
+/// If the engine's device fails.
 pub fn visited_states(
     engine: &mut dyn Engine,
     architecture: &Architecture,
     objective: &Objective,
     job: &Job,
-) -> Array2<f64> {
+) -> Result<Array2<f64>> {
     let objective = Objective {
         forcing: None,
         ..*objective
     };
-    let response = engine.respond(architecture, &objective, job);
+    let response = engine.respond_one(architecture, &objective, job)?;
     let (batch, steps, dim) = response.states.dim();
     let mut states = Array2::zeros((batch * (steps - 1), dim));
     for (b, trial) in response.states.outer_iter().enumerate() {
@@ -1095,5 +1118,5 @@ pub fn visited_states(
                 .assign(&state.mapv(f64::from));
         }
     }
-    states
+    Ok(states)
 }

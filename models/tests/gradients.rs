@@ -195,8 +195,11 @@ fn check(case: &Case, instructions: Instructions) {
         parameters: &p32,
         trials: &case.trials,
     };
-    let got = engine.gradients(a, &case.objective, &[job]).remove(0);
-    let response = engine.respond(a, &case.objective, &job);
+    let got = engine
+        .gradients(a, &case.objective, &[job])
+        .unwrap()
+        .remove(0);
+    let response = engine.respond_one(a, &case.objective, &job).unwrap();
     let name = format!(
         "{} {:?} {:?} {instructions:?}",
         a.cell.name(),
@@ -382,7 +385,7 @@ fn threads_do_not_change_a_bit() {
                     trials: &trials,
                 })
                 .collect();
-            CpuEngine::new().gradients(&a, &objective, &jobs)
+            CpuEngine::new().gradients(&a, &objective, &jobs).unwrap()
         })
     };
     let one = run(1);

@@ -152,7 +152,9 @@ fn the_engine_gives_torchs_outputs() {
             parameters: &imported.parameters,
             trials: &trials,
         };
-        let response = CpuEngine::new().respond(&imported.architecture, &objective, &job);
+        let response = CpuEngine::new()
+            .respond_one(&imported.architecture, &objective, &job)
+            .unwrap();
         let with_readout = io.get("readout").is_some();
         let torch = array3(&io, if with_readout { "readout" } else { "output" });
         assert_eq!(response.outputs.dim(), torch.dim());

@@ -118,7 +118,7 @@ fn run(context: &mut Context) -> Outcome<()> {
             &context.ensemble.architecture,
             &context.objective,
             &job,
-        );
+        )?;
         let mut random = Random::new(seed, Stream::STARTS, 0);
         let starts = sample_starts(
             states.view(),

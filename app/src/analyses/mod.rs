@@ -96,7 +96,10 @@ impl Context<'_> {
     }
 
     /// Runs a network freely on trials: it is judged without the help it may have had in training.
-    pub fn respond(&mut self, network: usize, trials: &Trials) -> Response {
+    ///
+    /// # Errors
+    /// If the engine's device fails.
+    pub fn respond(&mut self, network: usize, trials: &Trials) -> Outcome<Response> {
         let objective = Objective {
             forcing: None,
             ..self.objective
@@ -105,8 +108,9 @@ impl Context<'_> {
             parameters: &self.ensemble.parameters[network],
             trials,
         };
-        self.engine
-            .respond(&self.ensemble.architecture, &objective, &job)
+        Ok(self
+            .engine
+            .respond_one(&self.ensemble.architecture, &objective, &job)?)
     }
 
     /// Adds a table to the results.

@@ -38,7 +38,7 @@ fn run(context: &mut Context) -> Outcome<()> {
                 1,
                 context.settings.count("trials"),
             );
-            let response = context.respond(network, &trials);
+            let response = context.respond(network, &trials)?;
             networks.push(network as u64);
             splits.push(name);
             losses.push(response.loss);

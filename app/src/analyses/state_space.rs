@@ -61,7 +61,7 @@ fn run(context: &mut Context) -> Outcome<()> {
             4,
             context.settings.count("trials"),
         );
-        let response = context.respond(network, &trials);
+        let response = context.respond(network, &trials)?;
         let (batch, times, _) = response.states.dim();
         let states = response.states.mapv(f64::from);
         // Time 0 is the network's initial state, the same on every trial, and no part of its dynamics.

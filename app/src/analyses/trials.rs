@@ -39,7 +39,7 @@ fn run(context: &mut Context) -> Outcome<()> {
         let trials = context
             .task
             .trials(Split::Long, context.seed(network), 2, count);
-        let response = context.respond(network, &trials);
+        let response = context.respond(network, &trials)?;
         for trial in 0..count {
             for step in 0..trials.steps() {
                 network_column.push(network as u64);

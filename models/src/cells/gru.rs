@@ -13,7 +13,7 @@ crate::cell! {
     pub struct Gru {
         states: 1, gates: 3, tape: 4,
         unit_parameters: ["recurrent_bias"],
-        rate_is_state: true,
+        rate_is_state: true, gates_add: false,
     }
     rate(s, p) -> (r) { r[0] = s[0]; }
     rate_vjp(s, r, p, dr) -> (ds, dp) {

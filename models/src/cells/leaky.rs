@@ -8,7 +8,7 @@ macro_rules! leaky_rate {
             pub struct $name {
                 states: 1, gates: 1, tape: 1,
                 unit_parameters: ["leak"],
-                rate_is_state: true,
+                rate_is_state: true, gates_add: true,
             }
             rate(s, p) -> (r) { r[0] = s[0]; }
             rate_vjp(s, r, p, dr) -> (ds, dp) {
@@ -37,7 +37,7 @@ macro_rules! leaky_current {
             pub struct $name {
                 states: 1, gates: 1, tape: 1,
                 unit_parameters: ["leak"],
-                rate_is_state: false,
+                rate_is_state: false, gates_add: true,
             }
             rate(s, p) -> (r) { r[0] = $phi(s[0]); }
             rate_vjp(s, r, p, dr) -> (ds, dp) {

@@ -13,7 +13,7 @@ crate::cell! {
     pub struct Lstm {
         states: 2, gates: 4, tape: 5,
         unit_parameters: [],
-        rate_is_state: true,
+        rate_is_state: true, gates_add: true,
     }
     rate(s, p) -> (r) { r[0] = s[0]; }
     rate_vjp(s, r, p, dr) -> (ds, dp) {

@@ -73,6 +73,8 @@ pub trait Cell: Copy + Default + Send + Sync + 'static {
     const HIDDEN_PARAMETERS: &'static [&'static str];
     /// True where `rate` is the first state variable itself, so that engines need not copy it.
     const RATE_IS_STATE: bool;
+    /// True where `update` sees zr and zx only as zr + zx, so that engines form one sum and one derivative.
+    const GATES_ADD: bool;
     /// The bodies as text.
     const BODIES: Bodies;
 
@@ -110,7 +112,7 @@ macro_rules! cell {
         pub struct $name:ident {
             states: $states:literal, gates: $gates:literal, tape: $tape_len:literal,
             unit_parameters: [$($unit:literal),*],
-            rate_is_state: $rate_is_state:literal $(,)?
+            rate_is_state: $rate_is_state:literal, gates_add: $gates_add:literal $(,)?
         }
         rate($rs:ident, $rp:ident) -> ($rr:ident) { $($rate:tt)* }
         rate_vjp($vs:ident, $vr:ident, $vp:ident, $vdr:ident) -> ($vds:ident, $vdp:ident) { $($rate_vjp:tt)* }
@@ -139,6 +141,7 @@ macro_rules! cell {
                 const HAS_HIDDEN: bool = false $(|| { let _: &[&str] = &[$($hidden_parameter),*]; true })?;
                 const HIDDEN_PARAMETERS: &'static [&'static str] = &[$($($hidden_parameter),*)?];
                 const RATE_IS_STATE: bool = $rate_is_state;
+                const GATES_ADD: bool = $gates_add;
                 const BODIES: Bodies = Bodies {
                     rate: stringify!($($rate)*),
                     rate_vjp: stringify!($($rate_vjp)*),
@@ -251,6 +254,17 @@ mod tests {
             );
             contract(&h)
         };
+        if C::GATES_ADD {
+            let sum: Vec<f64> = zr.iter().zip(zx).map(|(a, b)| a + b).collect();
+            let mut of_sum = vec![0.0; states];
+            C::update(s, &sum, &vec![0.0; gates], p, &mut of_sum, &mut tape);
+            for k in 0..states {
+                close("update of zr + zx", of_sum[k], h[k])?;
+            }
+            if dzr != dzx {
+                return Err("GATES_ADD, but the derivatives by zr and zx differ".into());
+            }
+        }
         for k in 0..states {
             close("update by s", ds[k], along([Some(k), None, None, None]))?;
         }

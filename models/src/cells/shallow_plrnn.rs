@@ -8,7 +8,7 @@ macro_rules! shallow_plrnn {
             pub struct $name {
                 states: 1, gates: 1, tape: 0,
                 unit_parameters: ["a"],
-                rate_is_state: true,
+                rate_is_state: true, gates_add: true,
             }
             rate(s, p) -> (r) { r[0] = s[0]; }
             rate_vjp(s, r, p, dr) -> (ds, dp) {

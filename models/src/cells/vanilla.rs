@@ -7,7 +7,7 @@ macro_rules! vanilla {
             pub struct $name {
                 states: 1, gates: 1, tape: 0,
                 unit_parameters: [],
-                rate_is_state: true,
+                rate_is_state: true, gates_add: true,
             }
             rate(s, p) -> (r) { r[0] = s[0]; }
             rate_vjp(s, r, p, dr) -> (ds, dp) { ds[0] = dr[0]; }

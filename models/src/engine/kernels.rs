@@ -1,47 +1,69 @@
-//! The matrix product under every engine pass, and the transpose it needs backwards.
+//! The kernels under every pass of the CPU engine: sums of matrix products, and the transpose they need backwards.
 
 use crate::simd::{LANES, Lanes, Vector};
 
-/// C = A B, or C += A B, with A [m, k] of numbers, B [k, vectors] and C [m, vectors] of lanes, all dense and
-/// row-major. Call it through [`Isa::product`], which compiles it for the instruction set.
+/// What a sum of products starts from.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// Zero.
+    Zero,
+    /// What C holds.
+    Add,
+    /// The same number in all lanes of a row.
+    Rows(&'a [f32]),
+}
+
+/// One product of a sum: A [rows, k] of numbers, B [k, vectors] of lanes, both dense and row-major.
+#[derive(Clone, Copy, Debug)]
+pub struct Term<'a> {
+    /// Columns of A, rows of B.
+    pub k: usize,
+    /// A.
+    pub a: &'a [f32],
+    /// B.
+    pub b: &'a [Lanes],
+}
+
+/// C = start + A1 B1 + A2 B2 + ..., C [rows, vectors] of lanes, row-major. Call it through [`Isa::product`],
+/// which compiles it for the instruction set.
 ///
-/// `ROWS` x `VECTORS` accumulators stay in registers while k runs: 2 m k n operations over
+/// `ROWS` x `VECTORS` accumulators stay in registers while k runs through all terms: 2 m k n operations over
 /// m k n / (16 VECTORS) + k n m / (16 ROWS) loads. The block is chosen to fill the register file.
 ///
 /// [`Isa::product`]: crate::simd::Isa::product
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 pub fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
-    accumulate: bool,
-    m: usize,
-    k: usize,
+    start: Start,
+    terms: &[Term],
+    rows: usize,
     vectors: usize,
-    a: &[f32],
-    b: &[Lanes],
     c: &mut [Lanes],
 ) {
-    if m == 0 || vectors == 0 {
+    if rows == 0 || vectors == 0 {
         return;
     }
-    assert!(a.len() >= m * k, "A is too short");
-    assert!(b.len() >= k * vectors, "B is too short");
-    assert!(c.len() >= m * vectors, "C is too short");
+    for term in terms {
+        assert!(term.a.len() >= rows * term.k, "A is too short");
+        assert!(term.b.len() >= term.k * vectors, "B is too short");
+    }
+    if let Start::Rows(numbers) = start {
+        assert!(numbers.len() >= rows, "the start is too short");
+    }
+    assert!(c.len() >= rows * vectors, "C is too short");
     let tiles = Tiles {
-        accumulate,
-        k,
+        start,
+        terms,
         vectors,
-        a,
-        b,
     };
-    let full = m - m % ROWS;
+    let full = rows - rows % ROWS;
     for row in (0..full).step_by(ROWS) {
-        // SAFETY: the assertions above bound every index of rows below m and columns below `vectors`.
+        // SAFETY: the assertions above bound every index of rows and columns.
         unsafe { tiles.rows::<V, ROWS, VECTORS>(row, c) };
     }
     // The rest in one block of its own height: row by row, every sum would wait for the one before it.
     macro_rules! rest {
         ($($rows:literal)*) => {
-            match m - full {
+            match rows - full {
                 // SAFETY: as above.
                 $($rows => unsafe { tiles.rows::<V, $rows, VECTORS>(full, c) },)*
                 _ => {}
@@ -54,11 +76,9 @@ pub fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
 
 /// The operands of a product whose bounds have been checked.
 struct Tiles<'a> {
-    accumulate: bool,
-    k: usize,
+    start: Start<'a>,
+    terms: &'a [Term<'a>],
     vectors: usize,
-    a: &'a [f32],
-    b: &'a [Lanes],
 }
 
 impl Tiles<'_> {
@@ -95,26 +115,38 @@ impl Tiles<'_> {
         c: &mut [Lanes],
     ) {
         let mut sums = [[V::splat(0.0); W]; R];
-        if self.accumulate {
-            for (i, sums) in sums.iter_mut().enumerate() {
-                for (w, sum) in sums.iter_mut().enumerate() {
+        match self.start {
+            Start::Zero => {}
+            Start::Add => {
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    for (w, sum) in sums.iter_mut().enumerate() {
+                        let at = (row + i) * self.vectors + vector + w;
+                        // SAFETY: the caller's promise.
+                        *sum = V::load(unsafe { c.get_unchecked(at) });
+                    }
+                }
+            }
+            Start::Rows(numbers) => {
+                for (i, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: the caller's promise.
-                    *sum =
-                        V::load(unsafe { c.get_unchecked((row + i) * self.vectors + vector + w) });
+                    *sums = [V::splat(unsafe { *numbers.get_unchecked(row + i) }); W];
                 }
             }
         }
-        for j in 0..self.k {
-            let mut columns = [V::splat(0.0); W];
-            for (w, column) in columns.iter_mut().enumerate() {
-                // SAFETY: the caller's promise.
-                *column = V::load(unsafe { self.b.get_unchecked(j * self.vectors + vector + w) });
-            }
-            for (i, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: the caller's promise.
-                let weight = V::splat(unsafe { *self.a.get_unchecked((row + i) * self.k + j) });
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = weight.multiply_add(column, *sum);
+        for term in self.terms {
+            for j in 0..term.k {
+                let mut columns = [V::splat(0.0); W];
+                for (w, column) in columns.iter_mut().enumerate() {
+                    // SAFETY: the caller's promise.
+                    *column =
+                        V::load(unsafe { term.b.get_unchecked(j * self.vectors + vector + w) });
+                }
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: the caller's promise.
+                    let weight = V::splat(unsafe { *term.a.get_unchecked((row + i) * term.k + j) });
+                    for (sum, column) in sums.iter_mut().zip(columns) {
+                        *sum = weight.multiply_add(column, *sum);
+                    }
                 }
             }
         }
@@ -136,22 +168,21 @@ pub fn numbers(lanes: &[Lanes]) -> &[f32] {
 }
 
 /// Transposes [rows, 16 * vectors] into [16 * vectors, row vectors]: trial by trial, the rows side by side,
-/// padded with zeros to whole vectors.
-#[inline(never)]
-pub fn transpose(rows: usize, vectors: usize, from: &[Lanes], to: &mut [Lanes]) {
+/// padded with zeros to whole vectors. Call it through [`Isa::transpose`].
+///
+/// [`Isa::transpose`]: crate::simd::Isa::transpose
+#[inline(always)]
+pub fn transpose<V: Vector>(rows: usize, vectors: usize, from: &[Lanes], to: &mut [Lanes]) {
     let stride = rows.div_ceil(LANES);
+    assert!(to.len() >= vectors * LANES * stride, "too short");
     for (block, chunk) in from[..rows * vectors].chunks(vectors * LANES).enumerate() {
         for v in 0..vectors {
-            // 16 rows x 16 trials.
-            let mut tile = [Lanes::ZERO; LANES];
+            let mut tile = [V::splat(0.0); LANES];
             for (tile, row) in tile.iter_mut().zip(chunk.chunks_exact(vectors)) {
-                *tile = row[v];
+                *tile = V::load(&row[v]);
             }
-            for lane in 0..LANES {
-                let out = &mut to[(v * LANES + lane) * stride + block];
-                for (out, tile) in out.0.iter_mut().zip(&tile) {
-                    *out = tile.0[lane];
-                }
+            for (lane, column) in V::transpose(tile).into_iter().enumerate() {
+                column.store(&mut to[(v * LANES + lane) * stride + block]);
             }
         }
     }
@@ -177,28 +208,36 @@ mod tests {
     proptest! {
         #[test]
         fn product_matches_the_definition(
-            m in 1usize..30, k in 0usize..20, vectors in 1usize..6, accumulate: bool, seed: u32
+            m in 1usize..30, k in 0usize..20, split in 0usize..20, vectors in 1usize..6, which in 0..3, seed: u32
         ) {
+            let split = split.min(k);
             let a_lanes = lanes((m * k).div_ceil(LANES), seed);
             let a = numbers(&a_lanes);
             let b = lanes(k * vectors, seed ^ 1);
             let start = lanes(m * vectors, seed ^ 2);
+            let bias: Vec<f32> = start.iter().step_by(vectors).map(|l| l.0[3]).collect();
+            let terms = [Term { k, a, b: &b }, Term { k: split, a, b: &b }];
+            let from = match which {
+                0 => Start::Zero,
+                1 => Start::Add,
+                _ => Start::Rows(&bias),
+            };
             for instructions in [Instructions::Portable, Instructions::Avx2, Instructions::Avx512] {
                 let mut c = start.clone();
                 match (instructions, Instructions::detect()) {
                     // SAFETY: plain code.
                     (Instructions::Portable, _) => unsafe {
-                        Portable::product(accumulate, m, k, vectors, a, &b, &mut c);
+                        Portable::product(from, &terms, m, vectors, &mut c);
                     },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: a processor with AVX-512 has AVX2.
                     (Instructions::Avx2, Instructions::Avx2 | Instructions::Avx512) => unsafe {
-                        crate::simd::Avx2::product(accumulate, m, k, vectors, a, &b, &mut c);
+                        crate::simd::Avx2::product(from, &terms, m, vectors, &mut c);
                     },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: detected.
                     (Instructions::Avx512, Instructions::Avx512) => unsafe {
-                        crate::simd::Avx512::product(accumulate, m, k, vectors, a, &b, &mut c);
+                        crate::simd::Avx512::product(from, &terms, m, vectors, &mut c);
                     },
                     _ => {
                         println!("skipped: this processor has no {}", instructions.name());
@@ -208,10 +247,16 @@ mod tests {
                 for i in 0..m {
                     for v in 0..vectors {
                         for lane in 0..LANES {
-                            let mut sum =
-                                if accumulate { f64::from(start[i * vectors + v].0[lane]) } else { 0.0 };
-                            for j in 0..k {
-                                sum += f64::from(a[i * k + j]) * f64::from(b[j * vectors + v].0[lane]);
+                            let mut sum = match which {
+                                0 => 0.0,
+                                1 => f64::from(start[i * vectors + v].0[lane]),
+                                _ => f64::from(bias[i]),
+                            };
+                            for term in &terms {
+                                for j in 0..term.k {
+                                    sum += f64::from(term.a[i * term.k + j])
+                                        * f64::from(term.b[j * vectors + v].0[lane]);
+                                }
                             }
                             prop_assert!((f64::from(c[i * vectors + v].0[lane]) - sum).abs() < 1e-5);
                         }
@@ -224,12 +269,31 @@ mod tests {
         fn transpose_moves_every_number(rows in 1usize..40, vectors in 1usize..4, seed: u32) {
             let from = lanes(rows * vectors, seed);
             let stride = rows.div_ceil(LANES);
-            let mut to = vec![Lanes::ZERO; vectors * LANES * stride];
-            transpose(rows, vectors, &from, &mut to);
-            for r in 0..rows {
-                for trial in 0..vectors * LANES {
-                    let want = from[r * vectors + trial / LANES].0[trial % LANES];
-                    prop_assert_eq!(to[trial * stride + r / LANES].0[r % LANES], want);
+            for &instructions in Instructions::available() {
+                let mut to = vec![Lanes([f32::NAN; LANES]); vectors * LANES * stride];
+                // SAFETY: the sets are those that the processor has.
+                unsafe {
+                    match instructions {
+                        #[cfg(target_arch = "x86_64")]
+                        Instructions::Avx512 => {
+                            crate::simd::Avx512::transpose(rows, vectors, &from, &mut to);
+                        }
+                        #[cfg(target_arch = "x86_64")]
+                        Instructions::Avx2 => {
+                            crate::simd::Avx2::transpose(rows, vectors, &from, &mut to);
+                        }
+                        _ => Portable::transpose(rows, vectors, &from, &mut to),
+                    }
+                }
+                for r in 0..stride * LANES {
+                    for trial in 0..vectors * LANES {
+                        let want = if r < rows {
+                            from[r * vectors + trial / LANES].0[trial % LANES]
+                        } else {
+                            0.0
+                        };
+                        prop_assert_eq!(to[trial * stride + r / LANES].0[r % LANES], want);
+                    }
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! Engines: what computes the loss and its gradient.
 //!
-//! An engine takes an ensemble's networks with their trials and returns losses and gradients, in f32, by
-//! back-propagation through time with optional generalized teacher forcing. The trainer
-//! ([`crate::training`]) does the rest. Summation has a fixed order, so a result does not depend on the
-//! number of threads.
+//! An engine takes an ensemble's networks and makes whole updates of them: trials, loss, gradient by
+//! back-propagation through time with optional generalized teacher forcing, clipping, optimiser, all in f32.
+//! The trainer ([`crate::training`]) says how many updates, and looks at the networks in between. Summation
+//! has a fixed order, so a result does not depend on the number of threads.
 
 mod cpu;
 pub mod kernels;
@@ -11,8 +11,11 @@ pub mod kernels;
 pub use cpu::CpuEngine;
 
 use crate::architecture::Architecture;
+use crate::optimisers::{Moments, Optimiser, clip_by_global_norm};
 use ndarray::Array3;
-use nullcline_tasks::{Loss, Trials};
+use nullcline_data::Result;
+use nullcline_tasks::{Loss, Task, Trials};
+use std::ops::Range;
 
 /// What is minimised.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,27 +57,139 @@ pub struct Response {
     pub states: Array3<f32>,
 }
 
-/// Something that computes losses and gradients.
+/// What every update of a network does in the same way.
+#[derive(Clone)]
+pub struct Plan<'a> {
+    /// The networks' architecture.
+    pub architecture: &'a Architecture,
+    /// What is minimised.
+    pub objective: Objective,
+    /// The update rule.
+    pub optimiser: Optimiser,
+    /// Largest Euclidean norm of a network's gradient; 0: any.
+    pub clip: f64,
+    /// Whether each parameter is trained.
+    pub trainable: &'a [bool],
+    /// Where the leaks lie, if they are trained: they are kept in [1e-6, 1], beyond which dt / tau has no
+    /// meaning.
+    pub leak: Option<Range<usize>>,
+    /// Where the trials come from: those of [`nullcline_tasks::Split::Training`].
+    pub task: &'a dyn Task,
+    /// Trials in an update.
+    pub batch: usize,
+    /// The updates to make, counted from the first of training.
+    pub updates: Range<u64>,
+}
+
+/// One network in training.
+#[derive(Debug)]
+pub struct Learner<'a> {
+    /// Its flat parameter vector.
+    pub parameters: &'a mut Vec<f32>,
+    /// What the optimiser remembers of it.
+    pub moments: &'a mut Moments,
+    /// Parameters before the last update: the last that are known to give a finite loss.
+    pub previous: &'a mut Vec<f32>,
+    /// Seed of its trials; equal in learners that share them.
+    pub trial_seed: u64,
+    /// Learning rate of each update of the plan.
+    pub learning_rates: Vec<f64>,
+}
+
+/// What became of a learner.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Mean loss over the batch of each update, before that update; ends early where the network diverged.
+    pub losses: Vec<f64>,
+    /// The loss or the gradient of the last of `losses` was not finite. That update was not made, and the
+    /// parameters are those of [`Learner::previous`].
+    pub diverged: bool,
+}
+
+impl Learner<'_> {
+    /// The end of update number `update` of the plan on the host: clipping, the optimiser's step, the bounds
+    /// of the leaks. `gradient` is changed. Returns false, with the parameters put back to those before the
+    /// last update, where loss or gradient is not finite.
+    pub fn apply(&mut self, plan: &Plan, update: u64, loss: f64, gradient: &mut [f32]) -> bool {
+        // What is not trained does not count towards the norm.
+        for (g, trainable) in gradient.iter_mut().zip(plan.trainable) {
+            if !trainable {
+                *g = 0.0;
+            }
+        }
+        let norm = clip_by_global_norm(gradient, plan.clip);
+        if !loss.is_finite() || !norm.is_finite() {
+            self.parameters.clone_from(self.previous);
+            return false;
+        }
+        self.previous.clone_from(self.parameters);
+        let rate = self.learning_rates[(update - plan.updates.start) as usize];
+        plan.optimiser.update(
+            self.parameters,
+            gradient,
+            plan.trainable,
+            self.moments,
+            rate,
+        );
+        if let Some(leak) = &plan.leak {
+            for a in &mut self.parameters[leak.clone()] {
+                *a = a.clamp(1e-6, 1.0);
+            }
+        }
+        true
+    }
+}
+
+/// Something that trains networks.
+///
+/// An engine fails only where its device does: the CPU engine never.
+///
+/// # Panics
+/// Every method, if trials and architecture differ in dimensions: a caller's fault, checked when an
+/// experiment is built.
 pub trait Engine: Send {
     /// Device and instruction set, for provenance and `list devices`.
     fn name(&self) -> String;
 
     /// Loss and gradient of every job.
     ///
-    /// # Panics
-    /// If trials and architecture differ in dimensions: a caller's fault, checked when an experiment is built.
+    /// # Errors
+    /// If the device fails.
     fn gradients(
         &mut self,
         architecture: &Architecture,
         objective: &Objective,
         jobs: &[Job],
-    ) -> Vec<Gradient>;
+    ) -> Result<Vec<Gradient>>;
 
-    /// Runs a network on trials without learning.
+    /// Runs networks on trials without learning.
+    ///
+    /// # Errors
+    /// If the device fails.
     fn respond(
         &mut self,
         architecture: &Architecture,
         objective: &Objective,
+        jobs: &[Job],
+    ) -> Result<Vec<Response>>;
+
+    /// Runs one network on trials without learning.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn respond_one(
+        &mut self,
+        architecture: &Architecture,
+        objective: &Objective,
         job: &Job,
-    ) -> Response;
+    ) -> Result<Response> {
+        let mut responses = self.respond(architecture, objective, std::slice::from_ref(job))?;
+        Ok(responses.swap_remove(0))
+    }
+
+    /// Makes the updates of a plan.
+    ///
+    /// # Errors
+    /// If the device fails; the learners are then as they were before the call.
+    fn advance(&mut self, plan: &Plan, learners: &mut [Learner]) -> Result<Vec<Progress>>;
 }
