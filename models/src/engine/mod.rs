@@ -42,7 +42,8 @@ pub struct Job<'a> {
 pub struct Gradient {
     /// The mean loss over the batch; not finite when the network has diverged.
     pub loss: f64,
-    /// Derivative of the loss by the flat parameter vector.
+    /// Derivative of the loss by the flat parameter vector; what stands for parameters per unit that are not
+    /// trained may be 0 instead.
     pub gradient: Vec<f32>,
 }
 

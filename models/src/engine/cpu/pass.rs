@@ -445,10 +445,10 @@ impl Pass<'_> {
         zeroed(&mut w.d_readout, a.outputs * unit_stride);
         if a.inputs > MOST_INPUTS_BY_LANE {
             zeroed(&mut w.d_input, gate_rows * input_stride);
-        } else {
-            zeroed(&mut w.d_input_lanes, gate_rows * a.inputs);
         }
-        zeroed(&mut w.d_bias, gate_rows);
+        let by_lane = inputs_by_lane(a.inputs) + 1;
+        sized(&mut w.block_inputs, w.block * vectors * by_lane);
+        zeroed(&mut w.d_input_lanes, gate_rows * by_lane);
         zeroed(&mut w.d_unit, C::UNIT_PARAMETERS.len() * a.units);
         zeroed(&mut w.d_readout_bias, a.outputs);
         // Without forcing, the rates after one step are those before the next, and transposed once: the last
@@ -560,6 +560,7 @@ impl Pass<'_> {
             }
         }
         // Cell
+        let unit_trained = self.prepared.unit_trained;
         let tape = at(&w.tape, t, C::TAPE * rate_length);
         let d_recurrent_gates = at_mut(&mut w.d_recurrent_gates, in_block, gate_rows * vectors);
         for i in 0..a.units {
@@ -591,16 +592,20 @@ impl Pass<'_> {
                     let to = at_mut(&mut w.d_input_gates, in_block, gate_rows * vectors);
                     scatter(&dzx, to, C::GATES, a.units, i, vectors, v);
                 }
-                for (sum, dp) in dp_sum.iter_mut().zip(dp).take(C::UNIT_PARAMETERS.len()) {
-                    *sum = *sum + dp;
+                if unit_trained {
+                    for (sum, dp) in dp_sum.iter_mut().zip(dp).take(C::UNIT_PARAMETERS.len()) {
+                        *sum = *sum + dp;
+                    }
                 }
             }
-            for (k, sum) in dp_sum
-                .into_iter()
-                .take(C::UNIT_PARAMETERS.len())
-                .enumerate()
-            {
-                add(sum, &mut w.d_unit[k * a.units + i]);
+            if unit_trained {
+                for (k, sum) in dp_sum
+                    .into_iter()
+                    .take(C::UNIT_PARAMETERS.len())
+                    .enumerate()
+                {
+                    add(sum, &mut w.d_unit[k * a.units + i]);
+                }
             }
         }
         transpose::<I>(
@@ -782,43 +787,39 @@ impl Pass<'_> {
                 d_hidden,
             );
         }
-        let inputs_by_lane = if a.inputs > MOST_INPUTS_BY_LANE {
+        if a.inputs > MOST_INPUTS_BY_LANE {
             let length = trials * stride(a.inputs);
             let inputs = |step| at(&w.inputs_by_trial, inputs_at(step), length);
             let terms = by_step(steps, trials, d_input_gates, gate_length, inputs);
-            let d_input = &mut w.d_input;
-            multiply::<I>(
-                Start::Add,
-                &terms[..steps],
-                gate_rows,
-                stride(a.inputs),
-                d_input,
-            );
-            0
-        } else {
-            a.inputs
-        };
-        for row in 0..gate_rows {
-            let d = |step: usize, v: usize| {
-                I::V::load(&d_input_gates[step * gate_length + row * vectors + v])
-            };
-            let mut sum = I::V::load(&w.d_bias[row]);
-            for step in 0..steps {
-                for v in 0..vectors {
-                    sum = sum + d(step, v);
+            let (terms, columns) = (&terms[..steps], stride(a.inputs));
+            multiply::<I>(Start::Add, terms, gate_rows, columns, &mut w.d_input);
+        }
+        // The bias is the weight of an input that is always 1, the last.
+        let columns = inputs_by_lane(a.inputs) + 1;
+        for step in 0..steps {
+            let inputs = at(&w.inputs, inputs_at(step), a.inputs * vectors);
+            for v in 0..vectors {
+                let row = at_mut(&mut w.block_inputs, step * vectors + v, columns);
+                for (i, x) in row[..columns - 1].iter_mut().enumerate() {
+                    *x = inputs[i * vectors + v];
                 }
+                row[columns - 1] = Lanes([1.0; LANES]);
             }
-            sum.store(&mut w.d_bias[row]);
-            for i in 0..inputs_by_lane {
-                let sum_at = &mut w.d_input_lanes[row * a.inputs + i];
-                let mut sum = I::V::load(sum_at);
-                for step in 0..steps {
-                    let inputs = at(&w.inputs, inputs_at(step), a.inputs * vectors);
-                    for v in 0..vectors {
-                        sum = d(step, v).multiply_add(I::V::load(&inputs[i * vectors + v]), sum);
-                    }
-                }
-                sum.store(sum_at);
+        }
+        for first in (0..columns).step_by(4) {
+            let by_lane = ByLane {
+                d: d_input_gates,
+                inputs: &w.block_inputs,
+                columns,
+                first,
+                steps,
+                vectors,
+            };
+            match columns - first {
+                1 => by_lane.add_to::<I::V, 1>(&mut w.d_input_lanes),
+                2 => by_lane.add_to::<I::V, 2>(&mut w.d_input_lanes),
+                3 => by_lane.add_to::<I::V, 3>(&mut w.d_input_lanes),
+                _ => by_lane.add_to::<I::V, 4>(&mut w.d_input_lanes),
             }
         }
     }
@@ -854,15 +855,77 @@ impl Pass<'_> {
                 *out += d.sum();
             }
         };
-        if a.inputs <= MOST_INPUTS_BY_LANE {
-            add_lanes(&w.d_input_lanes, &self.layout.input);
-        }
-        add_lanes(&w.d_bias, &self.layout.bias);
         add_lanes(&w.d_unit, &self.layout.unit);
         add_lanes(&w.d_hidden_unit, &self.layout.hidden_unit);
         add_lanes(&w.d_readout_bias, &self.layout.readout_bias);
+        let by_lane = inputs_by_lane(a.inputs);
+        for (row, sums) in w.d_input_lanes.chunks_exact(by_lane + 1).enumerate() {
+            if by_lane > 0 {
+                let input = &mut gradient[self.layout.input.clone()][row * by_lane..];
+                for (out, d) in input.iter_mut().zip(&sums[..by_lane]) {
+                    *out += d.sum();
+                }
+            }
+            if let Some(bias) = gradient[self.layout.bias.clone()].get_mut(row) {
+                *bias += sums[by_lane].sum();
+            }
+        }
     }
 }
+/// Inputs whose weights get their gradient lane by lane.
+fn inputs_by_lane(inputs: usize) -> usize {
+    if inputs > MOST_INPUTS_BY_LANE {
+        0
+    } else {
+        inputs
+    }
+}
+
+/// A group of columns of the gradient of the input weights, still separate by lane.
+struct ByLane<'a> {
+    /// Derivatives by the gates, [step][gate row][vector].
+    d: &'a [Lanes],
+    /// Inputs, [step][vector][column].
+    inputs: &'a [Lanes],
+    columns: usize,
+    /// The first column of the group.
+    first: usize,
+    steps: usize,
+    vectors: usize,
+}
+
+impl ByLane<'_> {
+    /// Adds d x of every step and vector to N columns of `sums` [gate row][column], which stay in registers.
+    #[inline(always)]
+    fn add_to<V: Vector, const N: usize>(&self, sums: &mut [Lanes]) {
+        let gate_rows = sums.len() / self.columns;
+        let mut rows = [&self.d[..0]; MOST_STEPS_IN_BLOCK];
+        for (step, rows) in rows.iter_mut().take(self.steps).enumerate() {
+            *rows = at(self.d, step, gate_rows * self.vectors);
+        }
+        for (row, sums) in sums.chunks_exact_mut(self.columns).enumerate() {
+            let sums = &mut sums[self.first..][..N];
+            let mut group = [V::splat(0.0); N];
+            for (sum, from) in group.iter_mut().zip(&*sums) {
+                *sum = V::load(from);
+            }
+            let mut inputs = self.inputs.chunks_exact(self.columns);
+            for rows in &rows[..self.steps] {
+                let d = &rows[row * self.vectors..][..self.vectors];
+                for (d, inputs) in d.iter().zip(&mut inputs) {
+                    let d = V::load(d);
+                    for (sum, x) in group.iter_mut().zip(&inputs[self.first..][..N]) {
+                        *sum = d.multiply_add(V::load(x), *sum);
+                    }
+                }
+            }
+            for (sum, to) in group.iter().zip(sums) {
+                sum.store(to);
+            }
+        }
+    }
+}
+
 /// C = start + the sum of `terms`, C [rows, vectors], on an instruction set; see
 /// [`crate::engine::kernels::product`].
 #[inline(always)]

@@ -6,11 +6,14 @@ use crate::engine::{Job, Objective};
 use crate::linear::pseudo_inverse;
 use crate::simd::LANES;
 use nullcline_tasks::Loss;
+use std::ops::Range;
 
 /// What all shards of one network share: transposed matrices, the inverse of the readout, the loss's scale.
 pub(super) struct Prepared {
     pub(super) layout: Layout,
     pub(super) shards: usize,
+    /// Whether any parameter per unit is trained: the others need no gradient.
+    pub(super) unit_trained: bool,
     /// W' [recurrent columns, gate rows].
     pub(super) recurrent_transposed: Vec<f32>,
     /// Wh' [units, hidden].
@@ -45,7 +48,7 @@ impl Prepared {
             architecture.outputs,
             "output dimensions"
         );
-        let of = |range: &std::ops::Range<usize>| &job.parameters[range.clone()];
+        let of = |range: &Range<usize>| &job.parameters[range.clone()];
         let columns = architecture.recurrent_columns();
         let (units, outputs) = (architecture.units, architecture.outputs);
         let readout_inverse = if trials.initial.is_some() && !layout.readout.is_empty() {
@@ -62,7 +65,13 @@ impl Prepared {
             Loss::MeanSquaredError => weight * outputs as f64,
             Loss::CrossEntropy => weight,
         };
+        let per_unit =
+            |range: &Range<usize>| layout.unit.start <= range.start && range.end <= layout.unit.end;
         Prepared {
+            unit_trained: architecture
+                .tensors()
+                .iter()
+                .any(|tensor| tensor.trainable && per_unit(&tensor.range)),
             shards: trials.batch().div_ceil(SHARD_VECTORS * LANES),
             recurrent_transposed: transposed(of(&layout.recurrent), columns),
             hidden_transposed: transposed(of(&layout.hidden), units),

@@ -52,6 +52,8 @@ pub(super) struct Workspace {
     pub(super) d_recurrent_gates: Vec<Lanes>,
     pub(super) d_input_gates: Vec<Lanes>,
     pub(super) d_hidden_argument: Vec<Lanes>,
+    /// Inputs and the constant 1, [step of the block][vector][input].
+    pub(super) block_inputs: Vec<Lanes>,
     /// Trial by trial, [step of the block][trial][row], rows padded to whole vectors.
     pub(super) rates_by_trial: Vec<Lanes>,
     pub(super) hidden_by_trial: Vec<Lanes>,
@@ -62,9 +64,8 @@ pub(super) struct Workspace {
     pub(super) d_hidden_weights: Vec<Lanes>,
     pub(super) d_input: Vec<Lanes>,
     pub(super) d_readout: Vec<Lanes>,
-    /// Gradients still separate by lane: [gate row][input], [gate row], [parameter][unit], [output].
+    /// Gradients still separate by lane: [gate row][input, then the bias], [parameter][unit], [output].
     pub(super) d_input_lanes: Vec<Lanes>,
-    pub(super) d_bias: Vec<Lanes>,
     pub(super) d_unit: Vec<Lanes>,
     pub(super) d_hidden_unit: Vec<Lanes>,
     pub(super) d_readout_bias: Vec<Lanes>,
