@@ -1,16 +1,16 @@
 //! How fast training is: whole updates (forward, loss, backward, optimiser) on made-up trials.
 
 use crate::session::{self, Outcome};
-use ndarray::Array3;
+use ndarray::{Array3, ArrayView3};
 use nullcline_data::Error;
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::{Settings, Value};
 use nullcline_models::architecture::Architecture;
-use nullcline_models::engine::{Job, Objective};
+use nullcline_models::engine::{Learner, Objective, Plan};
 use nullcline_models::ensemble::Ensemble;
 use nullcline_models::optimisers::{Moments, Optimiser, Rule};
 use nullcline_models::registry::{self, MODELS};
-use nullcline_tasks::{Loss, Trials};
+use nullcline_tasks::{Loss, Split, Task, Trials};
 use std::time::Instant;
 
 /// What to measure.
@@ -87,56 +87,68 @@ pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
         })?;
     let (architecture, initialisation) = kind.build(&settings, CHANNELS, CHANNELS)?;
     let mut ensemble = Ensemble::new(architecture, &initialisation, options.networks, 1);
+    let architecture = ensemble.architecture.clone();
     let mut random = Random::new(1, Stream::TRIALS, 0);
     let mut numbers = |dim| {
         Array3::from_shape_simple_fn((options.batch, options.steps, dim), || {
             2.0 * random.uniform_f32() - 1.0
         })
     };
-    let trials = Trials {
+    let task = SameTrials(Trials {
         inputs: numbers(CHANNELS),
         targets: numbers(CHANNELS),
         mask: None,
         initial: None,
+    });
+    let count = architecture.parameter_count();
+    let mut plan = Plan {
+        architecture: &architecture,
+        objective: Objective {
+            loss: Loss::MeanSquaredError,
+            forcing: None,
+        },
+        optimiser: Optimiser {
+            rule: Rule::Adam,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            momentum: 0.0,
+            nesterov: false,
+        },
+        clip: 0.0,
+        trainable: &vec![true; count],
+        leak: None,
+        task: &task,
+        batch: options.batch,
+        updates: 0..1,
     };
-    let objective = Objective {
-        loss: Loss::MeanSquaredError,
-        forcing: None,
-    };
-    let optimiser = Optimiser {
-        rule: Rule::Adam,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        weight_decay: 0.0,
-        momentum: 0.0,
-        nesterov: false,
-    };
-    let count = ensemble.architecture.parameter_count();
-    let trainable = vec![true; count];
     let mut moments = vec![Moments::new(count); options.networks];
+    let mut previous = ensemble.parameters.clone();
     let mut seconds = Vec::new();
     let begun = Instant::now();
     while seconds.len() < 4 || begun.elapsed().as_secs_f64() < MEASURED_SECONDS {
-        let started = Instant::now();
-        let jobs: Vec<Job> = ensemble
-            .parameters
-            .iter()
-            .map(|parameters| Job {
-                parameters,
-                trials: &trials,
-            })
-            .collect();
-        let gradients = engine.gradients(&ensemble.architecture, &objective, &jobs)?;
-        for ((parameters, gradient), moments) in ensemble
+        let mut learners: Vec<Learner> = ensemble
             .parameters
             .iter_mut()
-            .zip(&gradients)
             .zip(&mut moments)
-        {
-            optimiser.update(parameters, &gradient.gradient, &trainable, moments, 1e-3);
-        }
-        seconds.push(started.elapsed().as_secs_f64());
+            .zip(&mut previous)
+            .map(|((parameters, moments), previous)| Learner {
+                parameters,
+                moments,
+                previous,
+                trial_seed: 1,
+                learning_rates: plan.updates.clone().map(|_| 1e-4).collect(),
+            })
+            .collect();
+        let started = Instant::now();
+        engine.advance(&plan, &mut learners)?;
+        let made = plan.updates.end - plan.updates.start;
+        let elapsed = started.elapsed().as_secs_f64();
+        seconds.push(elapsed / made as f64);
+        // Several updates at a time where they are short, as in training.
+        let next = if elapsed < 0.05 { 2 * made } else { made };
+        plan.updates = plan.updates.end..plan.updates.end + next;
     }
     // The first update touches fresh memory.
     let best = seconds
@@ -145,7 +157,7 @@ pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
         .copied()
         .fold(f64::INFINITY, f64::min);
     let operations =
-        operations(&ensemble.architecture, options.batch, options.steps) * options.networks as f64;
+        operations(&architecture, options.batch, options.steps) * options.networks as f64;
     let gflops = operations / best / 1e9;
     let rate = options.networks as f64 / best;
     Ok(if json {
@@ -168,6 +180,33 @@ pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
             best * 1e3,
         )
     })
+}
+
+/// A task that always gives the same trials: what is measured is training, not the drawing of trials.
+struct SameTrials(Trials);
+
+impl Task for SameTrials {
+    fn kind(&self) -> &'static str {
+        "same_trials"
+    }
+    fn input_names(&self) -> Vec<String> {
+        (1..=CHANNELS).map(|i| format!("input_{i}")).collect()
+    }
+    fn output_names(&self) -> Vec<String> {
+        (1..=CHANNELS).map(|i| format!("output_{i}")).collect()
+    }
+    fn loss(&self) -> Loss {
+        Loss::MeanSquaredError
+    }
+    fn trials(&self, _split: Split, _seed: u64, _index: u64, _batch: usize) -> Trials {
+        self.0.clone()
+    }
+    fn metrics(&self, _outputs: ArrayView3<f32>, _trials: &Trials) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+    fn metric_names(&self) -> &'static [&'static str] {
+        &[]
+    }
 }
 
 /// Floating-point operations of the matrix products of one update: 2 per weight, step and trial forward,

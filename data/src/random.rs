@@ -33,6 +33,34 @@ impl Stream {
     pub const LONG_TRIALS: Stream = Stream(6);
 }
 
+/// The same numbers in WGSL, for shaders that draw them on a device.
+///
+/// - `random_open(seed: vec2<u32>, stream: u32, index: vec2<u32>)` opens a sequence as [`Random::new`] does; of
+///   a 64-bit number the low word comes first.
+/// - `random_word() -> u32`: the next 32 bits.
+/// - `random_is_below(threshold: vec2<u32>) -> bool`: whether [`Random::uniform`] is below a probability p, which
+///   is given as [`probability_words`].
+/// - `random_below(n: u32, rejected: u32) -> u32`: [`Random::below`], with [`rejected_below`].
+///
+/// Shaders have no 64-bit integers and no double precision, hence the words and the thresholds.
+pub const WGSL: &str = include_str!("random.wgsl");
+
+/// ceil(p 2^53) as its low and its high word: `Random::uniform() < p` is an integer below it.
+pub fn probability_words(p: f64) -> [u32; 2] {
+    // Exact: a product with a power of two, and a ceiling of at most 2^53.
+    let threshold = (p * (1_u64 << 53) as f64).ceil() as u64;
+    [threshold as u32, (threshold >> 32) as u32]
+}
+
+/// The low halves of a product that [`Random::below`] rejects for `n`: (2^64 - n) mod n.
+///
+/// # Panics
+/// If `n` is 0: there is no integer below it.
+pub fn rejected_below(n: u32) -> u32 {
+    let n = u64::from(n);
+    (n.wrapping_neg() % n) as u32
+}
+
 /// Philox's two round multipliers and the two Weyl increments of its key schedule.
 const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
@@ -59,6 +87,59 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     [c0, c1, c2, c3]
 }
 
+/// Blocks that [`Random`] makes at a time: their rounds run side by side in vector registers.
+const BLOCKS: usize = 8;
+
+/// The words of [`BLOCKS`] blocks from a counter on, whose first word counts blocks; each as
+/// [`philox4x32_10`] gives it.
+#[inline(never)]
+fn philox_blocks(counter: [u32; 4], key: [u32; 2]) -> [u32; 4 * BLOCKS] {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2")]
+        fn with_avx2(counter: [u32; 4], key: [u32; 2]) -> [u32; 4 * BLOCKS] {
+            philox_rounds(counter, key)
+        }
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: detected.
+            return unsafe { with_avx2(counter, key) };
+        }
+    }
+    philox_rounds(counter, key)
+}
+
+/// [`philox_blocks`], compiled for the instruction set of its caller.
+#[inline(always)]
+fn philox_rounds(counter: [u32; 4], key: [u32; 2]) -> [u32; 4 * BLOCKS] {
+    let [c0, c1, c2, c3] = counter;
+    let mut c = [[c0; BLOCKS], [c1; BLOCKS], [c2; BLOCKS], [c3; BLOCKS]];
+    for (block, word) in c[0].iter_mut().enumerate() {
+        *word = word.wrapping_add(block as u32);
+    }
+    let [mut k0, mut k1] = key;
+    for _ in 0..ROUNDS {
+        let mut next = c;
+        for b in 0..BLOCKS {
+            let p0 = u64::from(MULTIPLIER[0]) * u64::from(c[0][b]);
+            let p1 = u64::from(MULTIPLIER[1]) * u64::from(c[2][b]);
+            next[0][b] = (p1 >> 32) as u32 ^ c[1][b] ^ k0;
+            next[1][b] = p1 as u32;
+            next[2][b] = (p0 >> 32) as u32 ^ c[3][b] ^ k1;
+            next[3][b] = p0 as u32;
+        }
+        c = next;
+        k0 = k0.wrapping_add(WEYL[0]);
+        k1 = k1.wrapping_add(WEYL[1]);
+    }
+    let mut words = [0; 4 * BLOCKS];
+    for (block, words) in words.chunks_exact_mut(4).enumerate() {
+        for (word, c) in words.iter_mut().zip(&c) {
+            *word = c[block];
+        }
+    }
+    words
+}
+
 /// The sequence of random numbers that belongs to (seed, stream, index).
 ///
 /// The key is the seed; the counter is (block, stream, index), where the block counts groups of four
@@ -67,9 +148,9 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 #[derive(Clone, Debug)]
 pub struct Random {
     key: [u32; 2],
-    /// Block, stream, low and high half of the index.
+    /// The first block not made yet, stream, low and high half of the index.
     counter: [u32; 4],
-    words: [u32; 4],
+    words: [u32; 4 * BLOCKS],
     /// How many of `words` are spent.
     spent: usize,
 }
@@ -82,16 +163,17 @@ impl Random {
         Random {
             key: halves(seed),
             counter: [0, stream.0, low, high],
-            words: [0; 4],
-            spent: 4,
+            words: [0; 4 * BLOCKS],
+            spent: 4 * BLOCKS,
         }
     }
 
     /// The next 32 random bits.
+    #[inline]
     fn word(&mut self) -> u32 {
         if self.spent == self.words.len() {
-            self.words = philox4x32_10(self.counter, self.key);
-            self.counter[0] = self.counter[0].wrapping_add(1);
+            self.words = philox_blocks(self.counter, self.key);
+            self.counter[0] = self.counter[0].wrapping_add(BLOCKS as u32);
             self.spent = 0;
         }
         let word = self.words[self.spent];
@@ -100,6 +182,7 @@ impl Random {
     }
 
     /// The next 64 random bits: two words, the low half first.
+    #[inline]
     fn double_word(&mut self) -> u64 {
         let low = u64::from(self.word());
         let high = u64::from(self.word());
@@ -107,11 +190,13 @@ impl Random {
     }
 
     /// A number in [0, 1) with 53 random bits.
+    #[inline]
     pub fn uniform(&mut self) -> f64 {
         (self.double_word() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
     }
 
     /// A number in [0, 1) with 24 random bits.
+    #[inline]
     pub fn uniform_f32(&mut self) -> f32 {
         (self.word() >> 8) as f32 * (1.0 / (1_u32 << 24) as f32)
     }
@@ -132,13 +217,15 @@ impl Random {
     pub fn below(&mut self, n: usize) -> usize {
         assert!(n > 0, "no integer is below 0");
         let n = n as u64;
-        let threshold = n.wrapping_neg() % n;
-        loop {
-            let product = u128::from(self.double_word()) * u128::from(n);
-            if product as u64 >= threshold {
-                return (product >> 64) as usize;
+        let mut product = u128::from(self.double_word()) * u128::from(n);
+        // The low halves that would favour some values lie below n: without a division where this one does not.
+        if (product as u64) < n {
+            let threshold = n.wrapping_neg() % n;
+            while (product as u64) < threshold {
+                product = u128::from(self.double_word()) * u128::from(n);
             }
         }
+        (product >> 64) as usize
     }
 }
 
@@ -194,7 +281,22 @@ mod tests {
         random.counter[0] = 0x243f_6a88;
         let words: Vec<u32> = (0..4).map(|_| random.next_u32()).collect();
         assert_eq!(words, [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
-        assert_eq!(random.counter[0], 0x243f_6a89, "the next block follows");
+    }
+
+    /// Also where the count of blocks wraps around.
+    #[test]
+    fn block_follows_block() {
+        for first in [0, u32::MAX - 3] {
+            let mut random = Random::new(0x0123_4567_89ab_cdef, Stream::NOISE, 1 << 40 | 5);
+            let (key, mut counter) = (random.key, random.counter);
+            random.counter[0] = first;
+            counter[0] = first;
+            for _ in 0..3 * BLOCKS {
+                let words: [u32; 4] = std::array::from_fn(|_| random.next_u32());
+                assert_eq!(words, philox4x32_10(counter, key));
+                counter[0] = counter[0].wrapping_add(1);
+            }
+        }
     }
 
     #[test]

@@ -111,86 +111,106 @@ impl CpuEngine {
         total
     }
 
-    /// One learner through all updates of the plan, on this thread.
-    fn advance_alone(&self, plan: &Plan, learner: &mut Learner) -> Progress {
-        let mut progress = Progress::default();
-        for update in plan.updates.clone() {
-            let trials = plan
-                .task
-                .trials(Split::Training, learner.trial_seed, update, plan.batch);
-            let job = Job {
-                parameters: learner.parameters,
-                trials: &trials,
-            };
-            let mut gradient = self.gradient(plan.architecture, &plan.objective, &job);
-            progress.losses.push(gradient.loss);
-            if !learner.apply(plan, update, gradient.loss, &mut gradient.gradient) {
-                progress.diverged = true;
-                break;
-            }
+    /// One update of a learner that has not diverged, on this thread.
+    fn update(
+        &self,
+        plan: &Plan,
+        update: u64,
+        trials: &Trials,
+        learner: &mut Learner,
+        progress: &mut Progress,
+    ) {
+        if progress.diverged {
+            return;
         }
-        progress
+        let job = Job {
+            parameters: learner.parameters,
+            trials,
+        };
+        let mut gradient = self.gradient(plan.architecture, &plan.objective, &job);
+        progress.finish(plan, update, learner, &mut gradient);
     }
 
-    /// Learners through all updates of the plan in step, spread over their shards.
-    fn advance_in_step(&self, plan: &Plan, learners: &mut [Learner]) -> Vec<Progress> {
-        let mut progress = vec![Progress::default(); learners.len()];
-        for update in plan.updates.clone() {
-            let mut running: Vec<(&mut Learner, &mut Progress)> = learners
-                .iter_mut()
-                .zip(&mut progress)
-                .filter(|(_, progress)| !progress.diverged)
-                .collect();
-            // Trials are drawn once where learners share them.
-            let mut seeds: Vec<u64> = running.iter().map(|(l, _)| l.trial_seed).collect();
-            seeds.dedup();
-            let trials: Vec<Trials> = seeds
-                .par_iter()
-                .map(|&seed| plan.task.trials(Split::Training, seed, update, plan.batch))
-                .collect();
-            let mut at = 0;
-            let jobs: Vec<Job> = running
-                .iter()
-                .map(|(learner, _)| {
-                    while seeds[at] != learner.trial_seed {
-                        at += 1;
-                    }
-                    Job {
-                        parameters: learner.parameters,
-                        trials: &trials[at],
-                    }
-                })
-                .collect();
-            let gradients = self.gradients_of(plan.architecture, &plan.objective, &jobs);
-            running.par_iter_mut().zip(gradients).for_each(
-                |((learner, progress), mut gradient)| {
-                    progress.losses.push(gradient.loss);
-                    progress.diverged =
-                        !learner.apply(plan, update, gradient.loss, &mut gradient.gradient);
-                },
-            );
-        }
-        progress
+    /// One update of learners that have not diverged, spread over their shards. `trials[k % trials.len()]` are
+    /// those of learner k.
+    fn update_by_shards(
+        &self,
+        plan: &Plan,
+        update: u64,
+        trials: &[Trials],
+        learners: &mut [Learner],
+        progress: &mut [Progress],
+    ) {
+        let mut running: Vec<(&Trials, &mut Learner, &mut Progress)> = trials
+            .iter()
+            .cycle()
+            .zip(learners.iter_mut().zip(progress))
+            .map(|(trials, (learner, progress))| (trials, learner, progress))
+            .filter(|(_, _, progress)| !progress.diverged)
+            .collect();
+        let jobs: Vec<Job> = running
+            .iter()
+            .map(|(trials, learner, _)| Job {
+                parameters: learner.parameters,
+                trials,
+            })
+            .collect();
+        let gradients = self.gradients_of(plan.architecture, &plan.objective, &jobs);
+        running
+            .par_iter_mut()
+            .zip(gradients)
+            .for_each(|((_, learner, progress), mut gradient)| {
+                progress.finish(plan, update, learner, &mut gradient);
+            });
     }
 
     fn advance_all(&self, plan: &Plan, learners: &mut [Learner]) -> Vec<Progress> {
-        let shared = learners.len() > 1
-            && learners
-                .windows(2)
-                .all(|pair| pair[0].trial_seed == pair[1].trial_seed);
-        let threads = rayon::current_num_threads();
-        let alone = if shared {
-            0
+        let draw =
+            |seed: u64, update: u64| plan.task.trials(Split::Training, seed, update, plan.batch);
+        let mut progress = vec![Progress::default(); learners.len()];
+        let shared = learners
+            .windows(2)
+            .all(|pair| pair[0].trial_seed == pair[1].trial_seed);
+        // As many learners as make a whole number for every thread, and the rest.
+        let apart = learners.len() - learners.len() % rayon::current_num_threads();
+        let (learners, rest) = learners.split_at_mut(apart);
+        let (progress_apart, progress_rest) = progress.split_at_mut(apart);
+        let mut alone: Vec<(&mut Learner, &mut Progress)> =
+            learners.iter_mut().zip(progress_apart).collect();
+        if shared {
+            let Some(seed) = alone
+                .first()
+                .map(|(learner, _)| learner.trial_seed)
+                .or_else(|| rest.first().map(|learner| learner.trial_seed))
+            else {
+                return progress;
+            };
+            for update in plan.updates.clone() {
+                let trials = [draw(seed, update)];
+                alone
+                    .par_iter_mut()
+                    .with_max_len(1)
+                    .for_each(|(learner, progress)| {
+                        self.update(plan, update, &trials[0], learner, progress);
+                    });
+                self.update_by_shards(plan, update, &trials, rest, progress_rest);
+            }
         } else {
-            learners.len() - learners.len() % threads
-        };
-        let (apart, rest) = learners.split_at_mut(alone);
-        let mut progress: Vec<Progress> = apart
-            .par_iter_mut()
-            .with_max_len(1)
-            .map(|learner| self.advance_alone(plan, learner))
-            .collect();
-        progress.extend(self.advance_in_step(plan, rest));
+            alone
+                .par_iter_mut()
+                .with_max_len(1)
+                .for_each(|(learner, progress)| {
+                    for update in plan.updates.clone() {
+                        let trials = draw(learner.trial_seed, update);
+                        self.update(plan, update, &trials, learner, progress);
+                    }
+                });
+            for update in plan.updates.clone() {
+                let seeds: Vec<u64> = rest.iter().map(|learner| learner.trial_seed).collect();
+                let trials: Vec<Trials> = seeds.par_iter().map(|&s| draw(s, update)).collect();
+                self.update_by_shards(plan, update, &trials, rest, progress_rest);
+            }
+        }
         progress
     }
 
@@ -251,6 +271,14 @@ fn prepare(
         .flat_map(|(j, p)| (0..p.shards).map(move |s| (j, s)))
         .collect();
     (prepared, shards)
+}
+
+impl Progress {
+    /// The end of an update, from its gradient on.
+    fn finish(&mut self, plan: &Plan, update: u64, learner: &mut Learner, gradient: &mut Gradient) {
+        self.losses.push(gradient.loss);
+        self.diverged = !learner.apply(plan, update, gradient.loss, &mut gradient.gradient);
+    }
 }
 
 impl Gradient {
@@ -324,7 +352,7 @@ impl Engine for CpuEngine {
 
     fn advance(&mut self, plan: &Plan, learners: &mut [Learner]) -> Result<Vec<Progress>> {
         // One entry into the pool for all updates, from whatever thread the caller is on.
-        rayon::scope(|_| Ok(self.advance_all(plan, learners)))
+        Ok(rayon::scope(|_| self.advance_all(plan, learners)))
     }
 }
 /// Copies [batch, time, dim] of the trials from `first` on into [time][dim][lane]. Lanes beyond the batch repeat
