@@ -6,7 +6,7 @@ use nullcline_data::Error;
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::{Settings, Value};
 use nullcline_models::architecture::Architecture;
-use nullcline_models::engine::{Learner, Objective, Plan};
+use nullcline_models::engine::{Engine, Learner, Objective, Plan};
 use nullcline_models::ensemble::Ensemble;
 use nullcline_models::optimisers::{Moments, Optimiser, Rule};
 use nullcline_models::registry::{self, MODELS};
@@ -14,7 +14,7 @@ use nullcline_tasks::{Loss, Split, Task, Trials};
 use std::time::Instant;
 
 /// What to measure.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct BenchOptions {
     /// `model.kind`.
     pub cell: String,
@@ -37,11 +37,60 @@ const CHANNELS: usize = 3;
 /// Least time measured, in seconds, after one update that is not.
 const MEASURED_SECONDS: f64 = 1.0;
 
-/// Measures, and returns what to print: seconds per update are the smallest of all updates made.
+/// What was measured.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Measurement {
+    /// As asked for.
+    #[serde(flatten)]
+    pub options: BenchOptions,
+    /// CPU threads.
+    pub threads: usize,
+    /// The smallest of all updates made, in seconds; an update is one of every network.
+    pub seconds_per_update: f64,
+    /// Updates of single networks in a second.
+    pub network_updates_per_second: f64,
+    /// Operations of the matrix products, in 10^9 a second.
+    pub gflops: f64,
+}
+
+impl std::fmt::Display for Measurement {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let options = &self.options;
+        writeln!(
+            f,
+            "{} {} units, batch {}, {} steps, {} network(s), {} thread(s) on {}",
+            options.cell,
+            options.hidden,
+            options.batch,
+            options.steps,
+            options.networks,
+            self.threads,
+            options.device,
+        )?;
+        writeln!(
+            f,
+            "{:.3} ms per update, {:.0} network-updates/s, {:.1} GFLOP/s",
+            self.seconds_per_update * 1e3,
+            self.network_updates_per_second,
+            self.gflops,
+        )
+    }
+}
+
+/// Measures whole updates on the device that `options` asks for.
 ///
 /// # Errors
 /// An unknown cell or device, or a size of 0.
-pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
+pub fn bench(options: &BenchOptions) -> Outcome<Measurement> {
+    let mut engine = session::engine(&options.device)?;
+    bench_on(options, &mut *engine)
+}
+
+/// Measures whole updates on an engine, whose name takes the place of the device asked for.
+///
+/// # Errors
+/// An unknown cell, or a size of 0.
+pub fn bench_on(options: &BenchOptions, engine: &mut dyn Engine) -> Outcome<Measurement> {
     // The ranges of an experiment's keys; together no more than memory is likely to hold.
     for (name, value, most) in [
         ("--hidden", options.hidden, 100_000),
@@ -66,7 +115,6 @@ pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
         )
         .into());
     }
-    let mut engine = session::engine(&options.device)?;
     let kind = registry::kind(&options.cell).ok_or_else(|| {
         let known: Vec<&str> = MODELS.iter().map(|kind| kind.name).collect();
         Error::argument("--cell", &options.cell, known.join(", "))
@@ -160,25 +208,15 @@ pub fn bench(options: &BenchOptions, json: bool) -> Outcome<String> {
         operations(&architecture, options.batch, options.steps) * options.networks as f64;
     let gflops = operations / best / 1e9;
     let rate = options.networks as f64 / best;
-    Ok(if json {
-        let value = serde_json::json!({
-            "cell": options.cell, "hidden": options.hidden, "batch": options.batch, "steps": options.steps,
-            "networks": options.networks, "device": engine.name(), "threads": rayon::current_num_threads(),
-            "seconds_per_update": best, "network_updates_per_second": rate, "gflops": gflops,
-        });
-        format!("{value}\n")
-    } else {
-        format!(
-            "{} {} units, batch {}, {} steps, {} network(s), {} thread(s) on {}\n{:.3} ms per update, {rate:.0} network-updates/s, {gflops:.1} GFLOP/s\n",
-            options.cell,
-            options.hidden,
-            options.batch,
-            options.steps,
-            options.networks,
-            rayon::current_num_threads(),
-            engine.name(),
-            best * 1e3,
-        )
+    Ok(Measurement {
+        options: BenchOptions {
+            device: engine.name(),
+            ..options.clone()
+        },
+        threads: rayon::current_num_threads(),
+        seconds_per_update: best,
+        network_updates_per_second: rate,
+        gflops,
     })
 }
 

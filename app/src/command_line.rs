@@ -319,7 +319,12 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
                 networks: arguments.networks,
                 device: arguments.device,
             };
-            print!("{}", bench(&options, arguments.json)?);
+            let measured = bench(&options)?;
+            if arguments.json {
+                println!("{}", serde_json::json!(measured));
+            } else {
+                print!("{measured}");
+            }
             Ok(ExitCode::SUCCESS)
         }
         Some(Verb::New {

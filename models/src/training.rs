@@ -472,6 +472,13 @@ impl Course {
     }
 }
 
+/// What an evaluation gave for one network.
+#[derive(Clone, Debug)]
+struct Measured {
+    loss: f64,
+    metrics: Vec<f64>,
+}
+
 /// Trains an ensemble.
 pub struct Trainer<'a> {
     task: &'a dyn Task,
@@ -739,8 +746,8 @@ impl<'a> Trainer<'a> {
                         update,
                         network: k,
                         loss,
-                        held_out_loss: measured.map(|(loss, _)| *loss),
-                        metrics: measured.map_or(Vec::new(), |(_, metrics)| metrics.clone()),
+                        held_out_loss: measured.map(|measured| measured.loss),
+                        metrics: measured.map_or(Vec::new(), |measured| measured.metrics.clone()),
                         learning_rate: rates[i],
                         // The engine was not interrupted to look at the clock.
                         seconds: begun + seconds * (i + 1) as f64 / (end - from) as f64,
@@ -749,16 +756,16 @@ impl<'a> Trainer<'a> {
             }
         }
         for (&k, measured) in running.iter().zip(measured) {
-            let Some((held_out_loss, _)) = measured else {
+            let Some(Measured { loss, .. }) = measured else {
                 continue;
             };
-            self.judge(k, held_out_loss);
+            self.judge(k, loss);
             if last && self.courses[k].status == Status::Running {
                 self.courses[k].status = Status::AllUpdates;
             }
             // A free run may overflow on the way to a good network, but not at its end.
             let course = &mut self.courses[k];
-            if course.status != Status::Running && !held_out_loss.is_finite() {
+            if course.status != Status::Running && !loss.is_finite() {
                 self.ensemble.parameters[k].clone_from(&course.previous);
                 course.status = Status::Diverged { update: end - 1 };
             }
@@ -771,7 +778,7 @@ impl<'a> Trainer<'a> {
         &self,
         networks: &[usize],
         engine: &mut dyn Engine,
-    ) -> Result<Vec<Option<(f64, Vec<f64>)>>> {
+    ) -> Result<Vec<Option<Measured>>> {
         let objective = Objective {
             forcing: None,
             ..self.objective
@@ -790,7 +797,7 @@ impl<'a> Trainer<'a> {
             .copied()
             .filter(|&k| self.courses[k].status == Status::Running)
             .collect();
-        let mut measured: Vec<(f64, Vec<f64>)> = Vec::with_capacity(training.len());
+        let mut measured: Vec<Measured> = Vec::with_capacity(training.len());
         for group in training.chunks(at_a_time) {
             let jobs: Vec<Job> = group
                 .iter()
@@ -802,8 +809,10 @@ impl<'a> Trainer<'a> {
             let responses = engine.respond(architecture, &objective, &jobs)?;
             measured.par_extend(group.par_iter().zip(responses).map(|(&k, response)| {
                 let metrics = self.task.metrics(response.outputs.view(), trials_of(k));
-                let values = metrics.into_iter().map(|(_, value)| value).collect();
-                (response.loss, values)
+                Measured {
+                    loss: response.loss,
+                    metrics: metrics.into_iter().map(|(_, value)| value).collect(),
+                }
             }));
         }
         let mut measured = measured.into_iter();

@@ -16,9 +16,12 @@ mod pass;
 mod prepared;
 mod workspace;
 
+use super::kernels::{Start, Term};
 use super::{Engine, Gradient, Job, Learner, Objective, Plan, Progress, Response};
 use crate::architecture::Architecture;
-use crate::simd::{Instructions, LANES, Lanes, Vector};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Instructions, Isa, LANES, Lanes, Portable, Vector};
 use ndarray::{Array3, ArrayView3};
 use nullcline_data::Result;
 use nullcline_tasks::{Split, Trials};
@@ -26,6 +29,7 @@ use pass::Pass;
 use prepared::Prepared;
 use rayon::prelude::*;
 use std::sync::Mutex;
+use std::time::Instant;
 use workspace::Workspace;
 
 /// Vectors of sixteen trials in a shard.
@@ -65,6 +69,40 @@ impl CpuEngine {
             instructions: usable,
             workspaces: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Operations per second of the matrix product alone, on one thread and operands in first-level cache: the
+    /// most that training can come near. The best of many short runs, `seconds` in all.
+    pub fn peak(&self, seconds: f64) -> f64 {
+        const ROWS: usize = 48;
+        const K: usize = 64;
+        let a = vec![1.0f32; ROWS * K];
+        let b = vec![Lanes([1e-3; LANES]); K * SHARD_VECTORS];
+        let mut c = vec![Lanes::ZERO; ROWS * SHARD_VECTORS];
+        let terms = [Term { k: K, a: &a, b: &b }];
+        let mut product = || {
+            let (start, c) = (Start::Zero, &mut c[..]);
+            // SAFETY: an engine only holds instruction sets that were detected on this processor.
+            unsafe {
+                match self.instructions {
+                    #[cfg(target_arch = "x86_64")]
+                    Instructions::Avx512 => Avx512::product(start, &terms, ROWS, SHARD_VECTORS, c),
+                    #[cfg(target_arch = "x86_64")]
+                    Instructions::Avx2 => Avx2::product(start, &terms, ROWS, SHARD_VECTORS, c),
+                    _ => Portable::product(start, &terms, ROWS, SHARD_VECTORS, c),
+                }
+            }
+            std::hint::black_box(&mut *c);
+        };
+        const AT_A_TIME: usize = 200;
+        let begun = Instant::now();
+        let mut best = f64::INFINITY;
+        while begun.elapsed().as_secs_f64() < seconds {
+            let started = Instant::now();
+            (0..AT_A_TIME).for_each(|_| product());
+            best = best.min(started.elapsed().as_secs_f64() / AT_A_TIME as f64);
+        }
+        (2 * ROWS * K * SHARD_VECTORS * LANES) as f64 / best
     }
 
     /// Runs one shard of one job and gives what `take` makes of its workspace.

@@ -1,0 +1,342 @@
+//! How fast training is, beside PyTorch, JAX and hand-written C on the same work in the same run; writes
+//! docs/performance.md.
+//!
+//! ```text
+//! cargo run --release -p nullcline-reproduce --bin performance -- [--python PYTHON]
+//! ```
+//! PYTHON is an interpreter with torch, jax[cpu] and optax (default `python3`); what it lacks is left out, and
+//! said so. `gcc` compiles the C. Takes some twenty minutes.
+
+use nullcline::bench::{BenchOptions, bench_on};
+use nullcline_data::write_atomically;
+use nullcline_models::engine::{CpuEngine, Engine};
+use nullcline_models::simd::Instructions;
+use std::error::Error;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// How often ours and the peers are measured in turn; the best of each counts.
+const ROUNDS: usize = 2;
+
+/// One piece of work.
+struct Work {
+    cell: &'static str,
+    hidden: usize,
+    steps: usize,
+    networks: usize,
+    threads: usize,
+    /// torch's way of doing it.
+    torch: &'static str,
+    /// The least ratios to torch and JAX that we hold ourselves to, 0 for none, and GFLOP/s a core where the
+    /// multiply-add units peak at 187.
+    targets: (f64, f64, f64),
+}
+
+const fn work(
+    cell: &'static str,
+    hidden: usize,
+    steps: usize,
+    torch: &'static str,
+    targets: (f64, f64, f64),
+) -> Work {
+    Work {
+        cell,
+        hidden,
+        steps,
+        networks: 1,
+        threads: 1,
+        torch,
+        targets,
+    }
+}
+
+const BATCH: usize = 64;
+
+const WORK: &[Work] = &[
+    work("leaky", 16, 100, "leaky", (0.0, 0.0, 0.0)),
+    work("leaky", 64, 100, "leaky", (7.0, 3.5, 100.0)),
+    work("leaky", 64, 500, "leaky", (0.0, 0.0, 85.0)),
+    work("leaky", 128, 100, "leaky", (3.3, 2.5, 100.0)),
+    work("leaky", 256, 100, "leaky", (2.1, 3.0, 100.0)),
+    work("leaky", 512, 100, "leaky", (0.0, 0.0, 100.0)),
+    work("gru", 64, 100, "gru", (4.0, 2.5, 0.0)),
+    work("gru", 256, 100, "gru", (1.8, 0.0, 0.0)),
+    work("lstm", 64, 100, "lstm", (4.0, 2.5, 0.0)),
+    work("lstm", 256, 100, "lstm", (1.8, 0.0, 0.0)),
+    Work {
+        networks: 32,
+        ..work("leaky", 64, 100, "leaky_bmm", (0.0, 0.0, 0.0))
+    },
+    Work {
+        networks: 32,
+        threads: 2,
+        ..work("leaky", 64, 100, "leaky_bmm", (0.0, 0.0, 0.0))
+    },
+    Work {
+        networks: 32,
+        ..work("leaky", 16, 100, "leaky_bmm", (0.0, 0.0, 0.0))
+    },
+];
+
+/// Seconds per update of one piece of work: the best of all rounds, where there is one.
+#[derive(Default)]
+struct Times {
+    ours: Option<f64>,
+    avx2: Option<f64>,
+    torch: Option<f64>,
+    jax: Option<f64>,
+    c: Option<f64>,
+}
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let mut python = "python3".to_owned();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--python" => python = arguments.next().ok_or("--python wants a path")?,
+            other => return Err(format!("{other}: not known; there is --python PATH").into()),
+        }
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let peers = folder.join("peers");
+    let build = tempfile::tempdir()?;
+    let c = compile(&peers.join("fused_leaky.c"), build.path());
+    let has = |module: &str| {
+        Command::new(&python)
+            .args([
+                "-c",
+                &format!("import {module}; print({module}.__version__)"),
+            ])
+            .output()
+            .ok()
+            .filter(|output| output.status.success())
+            .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let (torch, jax) = (has("torch"), has("jax"));
+    let peak = pool(1)?.install(|| CpuEngine::new().peak(2.0)) / 1e9;
+    let mut times: Vec<Times> = WORK.iter().map(|_| Times::default()).collect();
+    for round in 1..=ROUNDS {
+        for (work, times) in WORK.iter().zip(&mut times) {
+            println!(
+                "round {round} of {ROUNDS}: {} {} units, {} steps, {} network(s), {} thread(s)",
+                work.cell, work.hidden, work.steps, work.networks, work.threads
+            );
+            let best = |time: &mut Option<f64>, new: Option<f64>| {
+                *time = [*time, new].into_iter().flatten().reduce(f64::min);
+            };
+            best(&mut times.ours, Some(ours(work, Instructions::detect())?));
+            if Instructions::detect() == Instructions::Avx512 {
+                best(&mut times.avx2, Some(ours(work, Instructions::Avx2)?));
+            }
+            if torch.is_some() {
+                let script = peers.join("bench_torch.py");
+                best(&mut times.torch, peer(&python, &script, work, work.torch));
+            }
+            if jax.is_some() {
+                let script = peers.join("bench_jax.py");
+                best(&mut times.jax, peer(&python, &script, work, work.cell));
+            }
+            if let (Some(c), "leaky") = (&c, work.cell) {
+                best(&mut times.c, anchor(c, work));
+            }
+        }
+    }
+    let page = page(peak, &times, torch.as_deref(), jax.as_deref(), c.is_some())?;
+    let path = folder.join("../../docs/performance.md");
+    write_atomically(&path, page.as_bytes())?;
+    println!("wrote {}", path.display());
+    Ok(())
+}
+
+fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    Ok(rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()?)
+}
+
+fn ours(work: &Work, instructions: Instructions) -> Result<f64> {
+    let options = BenchOptions {
+        cell: work.cell.to_owned(),
+        hidden: work.hidden,
+        batch: BATCH,
+        steps: work.steps,
+        networks: work.networks,
+        device: "cpu".to_owned(),
+    };
+    let measured = pool(work.threads)?.install(|| {
+        let mut engine = CpuEngine::with_instructions(instructions);
+        bench_on(&options, &mut engine).map_err(|fault| fault.to_string())
+    })?;
+    Ok(measured.seconds_per_update)
+}
+
+/// Runs a peer's script; `None`, said aloud, where it fails.
+fn peer(python: &str, script: &Path, work: &Work, cell: &str) -> Option<f64> {
+    let output = Command::new(python)
+        .arg(script)
+        .args(["--cell", cell, "--repeat", "3"])
+        .args(["--hidden", &work.hidden.to_string()])
+        .args(["--batch", &BATCH.to_string()])
+        .args(["--T", &work.steps.to_string()])
+        .args(["--ens", &work.networks.to_string()])
+        .args(["--threads", &work.threads.to_string()])
+        .output()
+        .ok()?;
+    let line = String::from_utf8_lossy(&output.stdout);
+    let seconds = serde_json::from_str::<serde_json::Value>(line.lines().last().unwrap_or(""))
+        .ok()
+        .and_then(|value| value.get("min_s")?.as_f64());
+    if seconds.is_none() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        println!("{} failed: {line}{errors}", script.display());
+    }
+    seconds
+}
+
+fn compile(source: &Path, folder: &Path) -> Option<PathBuf> {
+    let program = folder.join("fused_leaky");
+    let flags = [
+        "-O3",
+        "-march=native",
+        "-mprefer-vector-width=512",
+        "-ffast-math",
+        "-o",
+    ];
+    let compiled = Command::new("gcc")
+        .args(flags)
+        .arg(&program)
+        .arg(source)
+        .args(["-lm", "-lpthread"])
+        .status()
+        .is_ok_and(|status| status.success());
+    compiled.then_some(program)
+}
+
+/// The C program on one network per thread, whatever the number of networks asked for: it works on one at a
+/// time.
+fn anchor(program: &Path, work: &Work) -> Option<f64> {
+    let repeats = if work.hidden * work.steps > 20_000 {
+        10
+    } else {
+        60
+    };
+    let output = Command::new(program)
+        .args([work.hidden, BATCH, work.steps, repeats, work.threads].map(|n| n.to_string()))
+        .output()
+        .ok()?;
+    let line = String::from_utf8_lossy(&output.stdout);
+    let value: serde_json::Value = serde_json::from_str(line.trim()).ok()?;
+    let seconds = value.get("min_s")?.as_f64()?;
+    Some(seconds * work.networks as f64 / work.threads as f64)
+}
+
+/// The processor's name as the operating system gives it.
+fn processor() -> String {
+    std::fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let field = |name: &str| {
+                let line = text.lines().find(|line| line.starts_with(name))?;
+                Some(line.split_once(':')?.1.trim().to_owned())
+            };
+            Some(format!(
+                "{} (family {}, model {})",
+                field("model name")?,
+                field("cpu family")?,
+                field("model\t")?
+            ))
+        })
+        .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+/// Operations of the matrix products of one update of all networks, as `nullcline bench` counts them, with
+/// three inputs and outputs.
+fn operations(work: &Work) -> f64 {
+    let gates = match work.cell {
+        "gru" => 3,
+        "lstm" => 4,
+        _ => 1,
+    };
+    let weights = gates * work.hidden * (work.hidden + 3) + 3 * work.hidden;
+    6.0 * (weights * BATCH * work.steps * work.networks) as f64
+}
+
+fn page(
+    peak: f64,
+    times: &[Times],
+    torch: Option<&str>,
+    jax: Option<&str>,
+    c: bool,
+) -> Result<String> {
+    let mut page = String::new();
+    writeln!(
+        page,
+        "# Performance\n\n\
+         Training, whole updates in f32: forward, mean squared error of a linear readout at every step, backward,\n\
+         Adam; three inputs, three outputs, batch {BATCH}. Every piece of work is measured in {ROUNDS} rounds, ours and the\n\
+         peers' in turn, and the smallest time of each counts; ratios last longer than times. This page is written by\n\n\
+         ```\ncargo run --release -p nullcline-reproduce --bin performance -- --python PYTHON\n```\n\n\
+         Processor: {}, {} threads. Engine: {}. The multiply-add units of one core gave {peak:.0} GFLOP/s at most\n\
+         (the engine's own product on operands in first-level cache): % is the share of that, per thread.\n\
+         PyTorch: {}. JAX: {}. C: {}.\n",
+        processor(),
+        std::thread::available_parallelism()?,
+        CpuEngine::new().name(),
+        torch.unwrap_or("not at hand, not measured"),
+        jax.unwrap_or("not at hand, not measured"),
+        if c {
+            "`app/reproduce/peers/fused_leaky.c`, hand-written for AVX-512"
+        } else {
+            "no gcc or no AVX-512 at hand, not measured"
+        },
+    )?;
+    writeln!(
+        page,
+        "| cell | units | steps | networks | threads | ms per update | network-updates/s | GFLOP/s | % | torch / ours | JAX / ours | C / ours | AVX2 / AVX-512 |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    )?;
+    for (work, times) in WORK.iter().zip(times) {
+        let ours = times.ours.unwrap_or(f64::NAN);
+        let gflops = operations(work) / ours / 1e9;
+        let ratio = |time: Option<f64>, target: f64| match time {
+            Some(time) if target > 0.0 => format!("{:.1} (target {target})", time / ours),
+            Some(time) => format!("{:.1}", time / ours),
+            None => "-".to_owned(),
+        };
+        let (torch, jax, share) = work.targets;
+        let wanted = if share > 0.0 {
+            format!(" (target {:.0})", 100.0 * share / 187.0)
+        } else {
+            String::new()
+        };
+        writeln!(
+            page,
+            "| {} | {} | {} | {} | {} | {:.2} | {:.0} | {gflops:.0} | {:.0}{wanted} | {} | {} | {} | {} |",
+            work.cell,
+            work.hidden,
+            work.steps,
+            work.networks,
+            work.threads,
+            ours * 1e3,
+            work.networks as f64 / ours,
+            100.0 * gflops / peak / work.threads as f64,
+            ratio(times.torch, torch),
+            ratio(times.jax, jax),
+            ratio(times.c, 0.0),
+            times
+                .avx2
+                .map_or("-".to_owned(), |avx2| format!("{:.2}", avx2 / ours)),
+        )?;
+    }
+    writeln!(
+        page,
+        "\ntorch is a loop over the steps for the leaky cell (`leaky`), `nn.GRU` and `nn.LSTM` for the gated ones, and\n\
+         `torch.baddbmm` over all networks for ensembles; JAX is `lax.scan` under `jit`, with `vmap` for ensembles.\n\
+         Targets in GFLOP/s were set on a processor whose multiply-add units peak at 187; they are given here as\n\
+         shares of the peak.\n\n## GPU\n\nNo card was at hand: no GPU number is claimed.",
+    )?;
+    Ok(page)
+}
