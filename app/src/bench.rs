@@ -1,6 +1,7 @@
 //! How fast training is: whole updates (forward, loss, backward, optimiser) on made-up trials.
 
-use crate::session::{self, Outcome};
+use crate::devices::Devices;
+use crate::session::Outcome;
 use ndarray::{Array3, ArrayView3};
 use nullcline_data::Error;
 use nullcline_data::random::{Random, Stream};
@@ -82,7 +83,7 @@ impl std::fmt::Display for Measurement {
 /// # Errors
 /// An unknown cell or device, or a size of 0.
 pub fn bench(options: &BenchOptions) -> Outcome<Measurement> {
-    let mut engine = session::engine(&options.device)?;
+    let mut engine = Devices::parse(&options.device)?.open()?;
     bench_on(options, &mut *engine)
 }
 

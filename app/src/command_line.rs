@@ -5,6 +5,7 @@
 
 use crate::analyses::ANALYSES;
 use crate::bench::{BenchOptions, bench};
+use crate::devices::{Device, Devices};
 use crate::drawings::FIGURES;
 use crate::examples::{EXAMPLES, example};
 use crate::experiment::Experiment;
@@ -14,6 +15,7 @@ use crate::show::show;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nullcline_data::run_folder::RunFolder;
 use nullcline_data::{Error, write_atomically};
+use nullcline_models::engine::CpuEngine;
 use nullcline_models::registry::MODELS;
 use nullcline_models::training::Status;
 use nullcline_tasks::TASKS;
@@ -127,6 +129,12 @@ struct DesktopArguments {
     /// Select the fixed point of this id.
     #[arg(long, value_name = "ID")]
     select: Option<u64>,
+    /// Where to train: auto, cpu, gpu, or gpu: and part of a device's name.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: String,
+    /// Print how long frames took when the window is closed.
+    #[arg(long)]
+    frame_times: bool,
     /// Write a picture of the window to this PNG file and quit.
     #[arg(long, value_name = "FILE")]
     screenshot: Option<PathBuf>,
@@ -142,8 +150,8 @@ struct RunArguments {
     /// The run folder [default: runs/NAME].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Where to train.
-    #[arg(long, default_value = "auto", value_name = "auto|cpu|gpu")]
+    /// Where to train: auto, cpu, gpu, or gpu: and part of a device's name.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: String,
     /// Replace a key of the experiment, e.g. --set training.updates=100.
     #[arg(long, value_name = "key=value")]
@@ -167,8 +175,8 @@ struct BenchArguments {
     /// Networks side by side.
     #[arg(long, default_value_t = 1)]
     networks: usize,
-    /// Where to train.
-    #[arg(long, default_value = "auto", value_name = "auto|cpu|gpu")]
+    /// Where to train: auto, cpu, gpu, or gpu: and part of a device's name.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: String,
     /// One line of JSON.
     #[arg(long)]
@@ -244,19 +252,22 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
             })?;
     }
     match arguments.verb {
-        None => desktop(DesktopArguments::default()),
+        None => desktop(DesktopArguments {
+            device: "auto".to_owned(),
+            ..DesktopArguments::default()
+        }),
         Some(Verb::Desktop(arguments)) => desktop(arguments),
         Some(Verb::Run(arguments)) => run(&arguments, true),
         Some(Verb::Train(arguments)) => run(&arguments, false),
         Some(Verb::Analyze { dir, only }) => {
             let (folder, experiment) = open(&dir)?;
             let control = interruptible();
-            let mut engine = session::engine("auto")?;
+            let mut engine = CpuEngine::new();
             let mut progress = Progress::new();
             session::analyze(
                 &folder,
                 &experiment,
-                &mut *engine,
+                &mut engine,
                 &only,
                 &control,
                 &mut |event| progress.event(event),
@@ -355,6 +366,8 @@ fn desktop(arguments: DesktopArguments) -> Outcome<ExitCode> {
         screenshot_after: arguments.screenshot_after.map(seconds).transpose()?,
         dark: arguments.dark.then_some(true),
         select: arguments.select,
+        device: Device::parse(&arguments.device)?,
+        frame_times: arguments.frame_times,
         ..DesktopOptions::default()
     };
     match crate::desktop::run(arguments.open.as_deref().map(Open::of), options) {
@@ -369,7 +382,9 @@ fn desktop(arguments: DesktopArguments) -> Outcome<ExitCode> {
 
 /// `run` and `train`.
 fn run(arguments: &RunArguments, whole: bool) -> Outcome<ExitCode> {
-    let mut engine = session::engine(&arguments.device)?;
+    let devices = Devices::parse(&arguments.device)?;
+    // A device that is not there is found out before anything is written.
+    let mut engine = devices.open()?;
     let experiment = Experiment::read_to_run(&arguments.experiment, &arguments.set)?;
     let dir = arguments
         .out
@@ -383,7 +398,7 @@ fn run(arguments: &RunArguments, whole: bool) -> Outcome<ExitCode> {
     let trained = session::train(
         &folder,
         &experiment,
-        &mut *engine,
+        &devices,
         &command,
         &control,
         &mut |event| {
@@ -531,14 +546,7 @@ fn list(what: Listed, json: bool) -> String {
             .iter()
             .map(|e| (e.name.into(), e.summary.into()))
             .collect(),
-        Listed::Devices => vec![(
-            "cpu".into(),
-            format!(
-                "{} threads, {} instructions",
-                rayon::current_num_threads(),
-                nullcline_models::simd::Instructions::detect().name()
-            ),
-        )],
+        Listed::Devices => crate::devices::list(),
     };
     if json {
         let objects: Vec<serde_json::Value> = entries

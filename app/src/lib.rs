@@ -6,6 +6,7 @@ pub mod analyses;
 pub mod bench;
 pub mod command_line;
 pub mod desktop;
+pub mod devices;
 pub mod drawings;
 pub mod examples;
 pub mod experiment;

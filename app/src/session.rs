@@ -2,15 +2,16 @@
 //! worker call the same functions; what differs is the observer.
 
 use crate::analyses::{ANALYSES, AnalysisKind, Context};
+use crate::devices::Devices;
 use crate::drawings::FIGURES;
 use crate::experiment::{Built, Experiment};
 use crate::results::{Results, TRAINING};
-use nullcline_data::provenance::{self, InputFile, Provenance};
+use nullcline_data::provenance::{self, InputFile, Provenance, Resumption};
 use nullcline_data::run_folder::RunFolder;
 use nullcline_data::tensors::Tensors;
 use nullcline_data::{Error, write_atomically};
 use nullcline_figures::{Figure, FigureError};
-use nullcline_models::engine::{CpuEngine, Engine};
+use nullcline_models::engine::Engine;
 use nullcline_models::ensemble::Ensemble;
 use nullcline_models::training::{
     HistoryRow, Status, Trainer, TrainingSettings, ensemble_from_tensors,
@@ -89,9 +90,9 @@ pub enum Event<'a> {
         experiment: &'a Experiment,
         /// What the experiment was built into.
         built: &'a Built,
-        /// Updates per second in this session.
+        /// Updates of single networks per second in this session.
         rate: f64,
-        /// Seconds until all updates are made, at this rate.
+        /// Seconds until all updates are made, at this rate, if no network stops early.
         seconds_left: f64,
     },
     /// A checkpoint is on disk: one that training continues from, or a new one.
@@ -186,23 +187,6 @@ fn first_difference(a: &Experiment, b: &Experiment) -> Option<(String, String, S
     None
 }
 
-/// The engine that a `--device` asks for.
-///
-/// # Errors
-/// `gpu`, of which this version has none, and any other word than `auto` and `cpu`.
-pub fn engine(device: &str) -> Outcome<Box<dyn Engine>> {
-    match device {
-        "gpu" => Err(Error::argument(
-            "--device",
-            "gpu",
-            "cpu or auto: this version trains on the CPU, a GPU engine is not part of it",
-        )
-        .into()),
-        "auto" | "cpu" => Ok(Box::new(CpuEngine::new())),
-        other => Err(Error::argument("--device", other, "auto, cpu or gpu").into()),
-    }
-}
-
 /// Time between two looks at whether the user wants something.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -227,7 +211,7 @@ fn until_file(training: &TrainingSettings, update: u64) -> u64 {
 pub fn train(
     folder: &RunFolder,
     experiment: &Experiment,
-    engine: &mut dyn Engine,
+    devices: &Devices,
     command: &[String],
     control: &Control,
     observe: Observer,
@@ -243,7 +227,6 @@ pub fn train(
         experiment.networks(),
         experiment.seed(),
     )?;
-    let mut provenance = begin_provenance(folder, experiment, engine, command)?;
     let checkpoint = folder.read_checkpoint()?;
     let resumed = checkpoint.is_some();
     if let Some(checkpoint) = checkpoint {
@@ -266,6 +249,32 @@ pub fn train(
             update: trainer.update(),
         });
     }
+    let before = folder.read_provenance()?;
+    let device = before.as_ref().map(|before| before.device.as_str());
+    let (mut engine, why) = devices.choose(device.filter(|_| resumed), &trainer)?;
+    if let Some(why) = why {
+        observe(Event::Note(why));
+    }
+    let other = device.filter(|device| *device != engine.name());
+    if let (Some(device), true, false) = (other, resumed, trainer.is_done()) {
+        observe(Event::Note(format!(
+            "trained on {device} so far, from here on {}: rounding differs between the two",
+            engine.name()
+        )));
+    }
+    let mut provenance = match before {
+        Some(mut provenance) => {
+            if provenance.finished.is_none() {
+                provenance.resumed.push(Resumption {
+                    time: provenance::now(),
+                    device: engine.name(),
+                    command: command.to_vec(),
+                });
+            }
+            provenance
+        }
+        None => new_provenance(experiment, engine.name(), command, experiment.input_files())?,
+    };
     folder.write_provenance(&provenance)?;
     if !resumed && built.training.snapshots.contains(&0) {
         folder.write_snapshot(0, &trainer.checkpoint())?;
@@ -279,7 +288,7 @@ pub fn train(
         folder.write_checkpoint(&trainer.checkpoint())?;
         Ok(())
     };
-    let begun = (Instant::now(), trainer.update());
+    let begun = (Instant::now(), trainer.network_updates());
     let mut saved = trainer.update();
     let mut at_a_time = 1;
     while !trainer.is_done() {
@@ -298,13 +307,13 @@ pub fn train(
         // As many updates at a time as take a tenth of a second, so that the user is never far away.
         let asked = Instant::now();
         trainer.advance(
-            engine,
+            &mut *engine,
             at_a_time.min(until_file(&built.training, trainer.update())),
         )?;
         let update = trainer.update();
         at_a_time = match asked.elapsed() {
             long if long > LOOK_EVERY => (at_a_time / 2).max(1),
-            short if short < LOOK_EVERY / 4 => at_a_time * 2,
+            short if short < LOOK_EVERY / 4 => at_a_time.saturating_mul(2),
             _ => at_a_time,
         };
         if built.training.snapshots.contains(&update) {
@@ -315,13 +324,14 @@ pub fn train(
             saved = update;
             observe(Event::Checkpoint { update });
         }
-        let rate = (update - begun.1) as f64 / begun.0.elapsed().as_secs_f64().max(1e-9);
+        let made = trainer.network_updates() - begun.1;
+        let rate = made as f64 / begun.0.elapsed().as_secs_f64().max(1e-9);
         observe(Event::Update {
             trainer: &trainer,
             experiment,
             built: &built,
             rate,
-            seconds_left: built.training.updates.saturating_sub(update) as f64 / rate,
+            seconds_left: trainer.network_updates_left() as f64 / rate,
         });
     }
     if saved != trainer.update() || !resumed {
@@ -342,21 +352,6 @@ pub fn train(
         folder.write_provenance(&provenance)?;
     }
     Ok(trainer.statuses())
-}
-
-fn begin_provenance(
-    folder: &RunFolder,
-    experiment: &Experiment,
-    engine: &dyn Engine,
-    command: &[String],
-) -> Outcome<Provenance> {
-    if let Some(mut provenance) = folder.read_provenance()? {
-        if provenance.finished.is_none() {
-            provenance.resumed.push(provenance::now());
-        }
-        return Ok(provenance);
-    }
-    new_provenance(experiment, engine.name(), command, experiment.input_files())
 }
 
 /// The record of a run that begins now, with the checksums of the files it reads.

@@ -737,12 +737,12 @@ fn command_lines() {
         train(
             "unknown device",
             "--device tpu",
-            &["--device: found tpu; allowed: auto, cpu or gpu"],
+            &["--device: found tpu; allowed: auto, cpu, gpu"],
         ),
         train(
-            "no GPU engine",
-            "--device gpu",
-            &["--device: found gpu; allowed: cpu or auto"],
+            "no such graphics card",
+            "--device gpu:none-of-this-name",
+            &["--device: found gpu:none-of-this-name; allowed: auto"],
         ),
         train(
             "no threads",
@@ -1170,7 +1170,13 @@ fn assert_clean_failure(scratch: &Scratch, failed: Finished, file: &str) {
     let failed = failed.with_status(1);
     println!("    {}", failed.stderr.trim_end());
     // Besides the error there are lines on progress only.
-    let progress = ["train: ", "analyse: ", "draw: ", "continuing "];
+    let progress = [
+        "train: ",
+        "training on ",
+        "analyse: ",
+        "draw: ",
+        "continuing ",
+    ];
     let errors: Vec<&str> = failed
         .stderr
         .lines()

@@ -1,6 +1,7 @@
 //! Weights in, a run folder that can be analysed, and weights out again. That the networks give torch's numbers
 //! is tested beside the fixtures, in the crate `nullcline-models`.
 
+use nullcline::devices::Devices;
 use nullcline::experiment::Experiment;
 use nullcline::export::export;
 use nullcline::import::import;
@@ -10,6 +11,7 @@ use nullcline_data::npy::{read_npz, write_npz};
 use nullcline_data::run_folder::RunFolder;
 use nullcline_data::tensors::{Tensor, read_safetensors};
 use nullcline_models::architecture::{CellKind, Readout};
+use nullcline_models::engine::CpuEngine;
 use nullcline_models::ensemble::Ensemble;
 use nullcline_models::torch;
 use std::fs;
@@ -65,12 +67,11 @@ fn an_imported_network_is_a_trained_run() {
 
         // Training has nothing to do and touches nothing.
         let before = fs::read(folder.checkpoint_path()).unwrap();
-        let mut engine = session::engine("cpu").unwrap();
         let control = Control::default();
         session::train(
             &folder,
             &experiment,
-            &mut *engine,
+            &Devices::default(),
             &[],
             &control,
             &mut |_| {},
@@ -102,11 +103,10 @@ fn an_imported_network_can_be_analysed() {
     import(&fixture("torch_gru_readout"), None, None, &dir).unwrap();
     let folder = RunFolder::open(&dir).unwrap();
     let experiment = Experiment::of_run(&folder).unwrap();
-    let mut engine = session::engine("cpu").unwrap();
     session::analyze(
         &folder,
         &experiment,
-        &mut *engine,
+        &mut CpuEngine::new(),
         &[],
         &Control::default(),
         &mut |_| {},
@@ -315,11 +315,10 @@ fn an_ensemble_is_exported_side_by_side() {
     let document = nullcline_data::settings::Document::parse("two.toml", text).unwrap();
     let experiment = Experiment::from_document(&document).unwrap();
     let folder = session::prepare(&temporary.path().join("run"), &experiment).unwrap();
-    let mut engine = session::engine("cpu").unwrap();
     session::train(
         &folder,
         &experiment,
-        &mut *engine,
+        &Devices::default(),
         &[],
         &Control::default(),
         &mut |_| {},

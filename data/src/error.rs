@@ -112,6 +112,14 @@ pub enum Error {
         /// The run folder.
         folder: String,
     },
+    /// A compute device that is not there, or that failed at its work.
+    #[error("device {device}: {what}")]
+    Device {
+        /// The device as the user named it, or its own name.
+        device: String,
+        /// What failed, and what can be done about it.
+        what: String,
+    },
     /// The operating system refused to read or write.
     #[error("{file}: cannot {action}: {source}")]
     Io {
@@ -135,7 +143,7 @@ impl Error {
             | Error::Format { .. }
             | Error::Missing { .. }
             | Error::Argument { .. } => true,
-            Error::Busy { .. } => false,
+            Error::Busy { .. } | Error::Device { .. } => false,
             Error::Io { action, .. } => *action == Action::Read,
         }
     }
@@ -185,6 +193,14 @@ impl Error {
     pub fn missing(path: &Path, what: impl Into<String>) -> Self {
         Error::Missing {
             file: path.display().to_string(),
+            what: what.into(),
+        }
+    }
+
+    /// A failure of the compute device `device`.
+    pub fn device(device: impl Into<String>, what: impl Into<String>) -> Self {
+        Error::Device {
+            device: device.into(),
             what: what.into(),
         }
     }

@@ -31,11 +31,22 @@ pub struct Provenance {
     pub inputs: Vec<InputFile>,
     /// When the run began, in RFC 3339, UTC.
     pub started: String,
-    /// When it was taken up again after an interruption, in RFC 3339, UTC; oldest first.
+    /// How often it was taken up again after an interruption, and how; oldest first.
     #[serde(default)]
-    pub resumed: Vec<String>,
+    pub resumed: Vec<Resumption>,
     /// When it was done, in RFC 3339, UTC; absent while it is not.
     pub finished: Option<String>,
+}
+
+/// A run taken up again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumption {
+    /// When, in RFC 3339, UTC.
+    pub time: String,
+    /// The device that trained from here on, by name.
+    pub device: String,
+    /// The command line, word by word.
+    pub command: Vec<String>,
 }
 
 /// A file that a run has read.

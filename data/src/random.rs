@@ -379,6 +379,30 @@ mod tests {
             prop_assert!((0..5).contains(&random.random_range(0..5)));
         }
 
+        /// A shader decides in words what `uniform() < p` decides in double precision.
+        #[test]
+        fn probability_words_decide_as_the_uniform_number_does(
+            seed: u64, p in prop_oneof![0.0..=1.0, Just(0.0), Just(1.0), 0.0..1e-15]
+        ) {
+            let [low, high] = probability_words(p);
+            let mut uniform = Random::new(seed, Stream::TRIALS, 0);
+            let mut words = uniform.clone();
+            let k = words.next_u64() >> 11;
+            let below = (u64::from(high) << 32 | u64::from(low)) > k;
+            prop_assert_eq!(below, uniform.uniform() < p);
+            // At the threshold itself.
+            if k > 0 {
+                let exactly = k as f64 / (1_u64 << 53) as f64;
+                let [low, high] = probability_words(exactly);
+                prop_assert_eq!(u64::from(high) << 32 | u64::from(low), k);
+            }
+        }
+
+        #[test]
+        fn rejected_below_is_the_remainder_of_all_words(n in 1..u32::MAX) {
+            prop_assert_eq!(u128::from(rejected_below(n)), (1_u128 << 64) % u128::from(n));
+        }
+
         #[test]
         fn a_sequence_is_a_function_of_its_name(seed: u64, stream: u32, index: u64) {
             let mut a = Random::new(seed, Stream(stream), index);

@@ -349,21 +349,6 @@ impl TrainingSettings {
         })
     }
 
-    /// The seed of a network's trials, `seed` being the experiment's.
-    fn trial_seed(&self, seed: u64, network: usize) -> u64 {
-        if self.shared_trials {
-            seed
-        } else {
-            seed.wrapping_add(network as u64)
-        }
-    }
-
-    /// The learning rate of an update, counted from 0.
-    fn learning_rate_at(&self, update: u64, plateau: &Plateau) -> f64 {
-        self.schedule
-            .learning_rate(self.learning_rate, update, self.updates, plateau)
-    }
-
     /// What is minimised for a task.
     pub fn objective(&self, task: &dyn Task) -> Objective {
         Objective {
@@ -618,6 +603,107 @@ impl<'a> Trainer<'a> {
         self.update
     }
 
+    /// Updates made of single networks, over all sessions.
+    pub fn network_updates(&self) -> u64 {
+        self.courses.iter().map(|c| c.moments.updates).sum()
+    }
+
+    /// Updates of single networks that are left at most: fewer where a network stops early.
+    pub fn network_updates_left(&self) -> u64 {
+        let running = self
+            .courses
+            .iter()
+            .filter(|course| course.status == Status::Running)
+            .count();
+        running as u64 * self.settings.updates.saturating_sub(self.update)
+    }
+
+    /// Seconds that an engine takes for an update of all networks that train, tried for `seconds` on copies;
+    /// infinite where none trains.
+    ///
+    /// # Errors
+    /// If the engine's device fails.
+    pub fn seconds_per_update(&self, engine: &mut dyn Engine, seconds: f64) -> Result<f64> {
+        let mut parameters = self.ensemble.parameters.clone();
+        let mut courses = self.courses.clone();
+        let mut best = f64::INFINITY;
+        let mut updates = 1;
+        let begun = Instant::now();
+        // The first update, which compiles and allocates, is tried but not counted.
+        for attempt in 0.. {
+            let plan = self.plan(self.update..self.update + updates);
+            let mut learners = self.learners(&plan, &mut parameters, &mut courses);
+            if learners.is_empty() {
+                break;
+            }
+            let started = Instant::now();
+            engine.advance(&plan, &mut learners)?;
+            let elapsed = started.elapsed().as_secs_f64();
+            if attempt > 0 {
+                best = best.min(elapsed / updates as f64);
+            }
+            if attempt > 0 && begun.elapsed().as_secs_f64() > seconds {
+                break;
+            }
+            if elapsed < seconds / 8.0 {
+                updates *= 2;
+            }
+        }
+        Ok(best)
+    }
+
+    /// What the updates of a range have in common.
+    fn plan(&self, updates: std::ops::Range<u64>) -> Plan<'_> {
+        Plan {
+            architecture: &self.ensemble.architecture,
+            objective: self.objective,
+            optimiser: self.settings.optimiser,
+            clip: self.settings.clip,
+            trainable: &self.trainable,
+            leak: self.leak.clone(),
+            task: self.task,
+            batch: self.settings.batch,
+            updates,
+        }
+    }
+
+    /// The networks that train, as an engine takes them.
+    fn learners<'b>(
+        &self,
+        plan: &Plan,
+        parameters: &'b mut [Vec<f32>],
+        courses: &'b mut [Course],
+    ) -> Vec<Learner<'b>> {
+        parameters
+            .iter_mut()
+            .zip(courses)
+            .enumerate()
+            .filter(|(_, (_, course))| course.status == Status::Running)
+            .map(|(k, (parameters, course))| Learner {
+                parameters,
+                moments: &mut course.moments,
+                previous: &mut course.previous,
+                trial_seed: if self.settings.shared_trials {
+                    self.seed
+                } else {
+                    self.seed.wrapping_add(k as u64)
+                },
+                learning_rates: plan
+                    .updates
+                    .clone()
+                    .map(|update| {
+                        self.settings.schedule.learning_rate(
+                            self.settings.learning_rate,
+                            update,
+                            self.settings.updates,
+                            &course.plateau,
+                        )
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
     /// The networks as they are.
     pub fn ensemble(&self) -> &Ensemble {
         &self.ensemble
@@ -681,37 +767,17 @@ impl<'a> Trainer<'a> {
             .min(self.settings.updates)
             .min(from.saturating_add(at_most))
             .max(from + 1);
-        let plan = Plan {
-            architecture: &self.ensemble.architecture,
-            objective: self.objective,
-            optimiser: self.settings.optimiser,
-            clip: self.settings.clip,
-            trainable: &self.trainable,
-            leak: self.leak.clone(),
-            task: self.task,
-            batch: self.settings.batch,
-            updates: from..end,
-        };
-        let (settings, seed) = (&self.settings, self.seed);
-        let mut learners: Vec<Learner> = self
-            .courses
-            .iter_mut()
-            .zip(&mut self.ensemble.parameters)
-            .enumerate()
-            .filter(|(_, (course, _))| course.status == Status::Running)
-            .map(|(k, (course, parameters))| Learner {
-                parameters,
-                moments: &mut course.moments,
-                previous: &mut course.previous,
-                trial_seed: settings.trial_seed(seed, k),
-                learning_rates: (from..end)
-                    .map(|update| settings.learning_rate_at(update, &course.plateau))
-                    .collect(),
-            })
-            .collect();
-        let begun = self.seconds_before + self.started.elapsed().as_secs_f64();
-        let progress = engine.advance(&plan, &mut learners)?;
+        let begun = self.seconds();
+        // The networks leave the trainer while it lends the rest of itself to the plan.
+        let mut courses = std::mem::take(&mut self.courses);
+        let mut parameters = std::mem::take(&mut self.ensemble.parameters);
+        let plan = self.plan(from..end);
+        let mut learners = self.learners(&plan, &mut parameters, &mut courses);
+        let progress = engine.advance(&plan, &mut learners);
         let rates: Vec<Vec<f64>> = learners.into_iter().map(|l| l.learning_rates).collect();
+        self.courses = courses;
+        self.ensemble.parameters = parameters;
+        let progress = progress?;
         let seconds = self.seconds() - begun;
         self.update = end;
 

@@ -8,11 +8,12 @@
 //! A pulse starts at step 0 in every channel, as in FixedPointFinder (Golub & Sussillo 2018, *JOSS*
 //! 3(31):1003), so that the target is defined from the first step.
 
-use ndarray::{Array3, ArrayView3, Axis};
+use ndarray::{Array3, ArrayView3};
 use nullcline_data::Result;
+use nullcline_data::random::{probability_words, rejected_below};
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
 
-use crate::{Loss, Split, Task, TaskKind, Trials, trial_random};
+use crate::{Loss, Split, Task, TaskKind, TrialShader, Trials, trial_random};
 
 /// The registry's entry for the flip-flop.
 pub const KIND: TaskKind = TaskKind {
@@ -137,25 +138,28 @@ impl Task for FlipFlop {
         let steps = self.steps * split.length_factor();
         let mut inputs = Array3::<f32>::zeros((batch, steps, self.bits));
         let mut targets = Array3::<f32>::zeros((batch, steps, self.bits));
-        for trial in 0..batch {
+        let trials = inputs.outer_iter_mut().zip(targets.outer_iter_mut());
+        for (trial, (mut inputs, mut targets)) in trials.enumerate() {
             let mut random = trial_random(split, seed, index, trial);
             // Per bit: the sign it holds, and for how many steps its pulse still runs.
             let mut state = vec![(0.0_f32, 0_usize); self.bits];
-            for step in 0..steps {
-                for (bit, (sign, running)) in state.iter_mut().enumerate() {
+            let rows = inputs.rows_mut().into_iter().zip(targets.rows_mut());
+            for (step, (mut inputs, mut targets)) in rows.enumerate() {
+                let bits = inputs.iter_mut().zip(&mut targets).zip(&mut state);
+                for ((input, target), (sign, running)) in bits {
                     if *running == 0 && (step == 0 || random.uniform() < self.pulse_probability) {
                         *sign = if random.below(2) == 0 { -1.0 } else { 1.0 };
                         *running = self.pulse_width.max(1);
                     }
                     if *running > 0 {
                         *running -= 1;
-                        inputs[[trial, step, bit]] = *sign * self.amplitude as f32;
+                        *input = *sign * self.amplitude as f32;
                     }
-                    targets[[trial, step, bit]] = *sign;
+                    *target = *sign;
                 }
             }
             if self.noise > 0.0 {
-                for value in &mut inputs.index_axis_mut(Axis(0), trial) {
+                for value in &mut inputs {
                     *value += (self.noise * random.standard_normal()) as f32;
                 }
             }
@@ -166,6 +170,56 @@ impl Task for FlipFlop {
             mask: None,
             initial: None,
         }
+    }
+
+    /// The loops of [`FlipFlop::trials`], without noise.
+    fn shader(&self, split: Split) -> Option<TrialShader> {
+        if self.noise > 0.0 {
+            return None;
+        }
+        let steps = self.steps * split.length_factor();
+        let [low, high] = probability_words(self.pulse_probability);
+        let source = format!(
+            "
+fn draw_trial() {{
+    let amplitude = bitcast<f32>({amplitude}u);
+    var sign: array<f32, {bits}>;
+    var running: array<u32, {bits}>;
+    for (var step = 0u; step < {steps}u; step += 1u) {{
+        for (var bit = 0u; bit < {bits}u; bit += 1u) {{
+            if (running[bit] == 0u) {{
+                var starts = step == 0u;
+                if (!starts) {{ starts = random_is_below(vec2<u32>({low}u, {high}u)); }}
+                if (starts) {{
+                    sign[bit] = select(1.0, -1.0, random_below(2u, {rejected}u) == 0u);
+                    running[bit] = {width}u;
+                }}
+            }}
+            var pulse = 0.0;
+            if (running[bit] > 0u) {{
+                running[bit] -= 1u;
+                pulse = sign[bit] * amplitude;
+            }}
+            set_input(step, bit, pulse);
+            set_target(step, bit, sign[bit]);
+        }}
+    }}
+}}
+",
+            amplitude = (self.amplitude as f32).to_bits(),
+            bits = self.bits,
+            rejected = rejected_below(2),
+            width = self.pulse_width.max(1),
+        );
+        Some(TrialShader {
+            source,
+            values: Vec::new(),
+            steps,
+            observed: false,
+            // A loop costs its turns and the one that finds its end. Each bit of a step opens at most one block
+            // of random numbers, of ten rounds, and asks for one integer.
+            iterations: 1 + steps * (2 + self.bits * (1 + 11 + 2)),
+        })
     }
 
     /// `accuracy`: the fraction of all (trial, step, bit) at which the output has the sign of the

@@ -121,6 +121,34 @@ impl Recording {
     }
 }
 
+/// How a device draws a task's trials by itself, bit for bit those of [`Task::trials`].
+///
+/// `source` is WGSL that defines `fn draw_trial()`, which draws one trial and says all of it through
+///
+/// - `set_input(step: u32, input: u32, value: f32)`,
+/// - `set_target(step: u32, output: u32, value: f32)`,
+/// - `set_initial(output: u32, value: f32)`, where trials start from an observation.
+///
+/// It may call the functions of [`nullcline_data::random::WGSL`], whose sequence is open at the beginning of the
+/// trial's random numbers, and `task_value(index: u32) -> f32`, which reads `values`.
+///
+/// Only what integers decide can be had bit for bit on every device: a task with Gaussian noise, which is
+/// drawn in double precision, is drawn on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrialShader {
+    /// The shader.
+    pub source: String,
+    /// Numbers it reads, such as a recording.
+    pub values: Vec<f32>,
+    /// Steps of a trial.
+    pub steps: usize,
+    /// Whether trials start from an observation.
+    pub observed: bool,
+    /// Most loop iterations of one trial, of each loop its turns and the one that finds its end; a rejected
+    /// random number now and then is not counted. Drivers limit them.
+    pub iterations: usize,
+}
+
 /// What a network is asked to do.
 pub trait Task: Send + Sync {
     /// The name of its [`TaskKind`].
@@ -170,6 +198,12 @@ pub trait Task: Send + Sync {
     /// The constant input for which fixed points are sought by default: zero in every channel.
     fn rest_input(&self) -> Vec<f64> {
         vec![0.0; self.input_names().len()]
+    }
+
+    /// How a device draws the trials of a split; `None` where only the host can. Every step of such trials has
+    /// weight 1.
+    fn shader(&self, _split: Split) -> Option<TrialShader> {
+        None
     }
 
     /// The recording that the trials of a split are cut from, where they are cut from one.

@@ -28,10 +28,11 @@ use std::path::Path;
 
 use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, s};
 use ndarray_npy::NpzReader;
+use nullcline_data::random::rejected_below;
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
 use nullcline_data::{Error, Matrix, Result, read_matrix};
 
-use crate::{Loss, Recording, Split, Task, TaskKind, Trials, trial_random};
+use crate::{Loss, Recording, Split, Task, TaskKind, TrialShader, Trials, trial_random};
 
 /// The registry's entry for recordings.
 pub const KIND: TaskKind = TaskKind {
@@ -428,6 +429,40 @@ impl Task for Series {
             mask: None,
             initial: Some(initial),
         }
+    }
+
+    /// The start of a window is drawn; the recording lies on the device.
+    fn shader(&self, split: Split) -> Option<TrialShader> {
+        if self.noise > 0.0 && split == Split::Training {
+            return None;
+        }
+        let values = &self.part(split).values;
+        let (rows, dimension) = values.dim();
+        let steps = self.steps(split);
+        let starts = u32::try_from(rows.checked_sub(steps)?)
+            .ok()
+            .filter(|&starts| starts > 0)?;
+        let source = format!(
+            "
+fn draw_trial() {{
+    let start = random_below({starts}u, {rejected}u);
+    for (var k = 0u; k < {dimension}u; k += 1u) {{
+        set_initial(k, task_value(start * {dimension}u + k));
+        for (var step = 0u; step < {steps}u; step += 1u) {{
+            set_target(step, k, task_value((start + 1u + step) * {dimension}u + k));
+        }}
+    }}
+}}
+",
+            rejected = rejected_below(starts),
+        );
+        Some(TrialShader {
+            source,
+            values: values.iter().copied().collect(),
+            steps,
+            observed: true,
+            iterations: dimension * (steps + 2) + 24,
+        })
     }
 
     /// `prediction_error`: the squared difference of output and target at the last step of a trial,

@@ -6,13 +6,14 @@
 //! Takes some minutes on two cores. Every row is made by the same code as `nullcline run`.
 
 use nullcline::analyses::fixed_points::kept_points;
+use nullcline::devices::Devices;
 use nullcline::examples::example;
 use nullcline::experiment::Experiment;
 use nullcline::results::{Results, TRAINING};
 use nullcline::session::{self, Control};
 use nullcline_data::settings::Value;
 use nullcline_data::write_atomically;
-use nullcline_models::engine::Engine;
+use nullcline_models::engine::{CpuEngine, Engine};
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
@@ -40,21 +41,28 @@ fn run(
     let started = Instant::now();
     let run = session::prepare(&folder.path().join("run"), &experiment)?;
     let control = Control::default();
-    session::train(&run, &experiment, engine, &[], &control, &mut |_| {})?;
+    session::train(
+        &run,
+        &experiment,
+        &Devices::parse("cpu")?,
+        &[],
+        &control,
+        &mut |_| {},
+    )?;
     let seconds = started.elapsed().as_secs_f64();
     session::analyze(&run, &experiment, engine, &[], &control, &mut |_| {})?;
     Ok((Results::load(&run)?, seconds))
 }
 
 fn main() -> Result<()> {
-    let mut engine = session::engine("auto")?;
+    let mut engine = CpuEngine::new();
     let mut page = String::from(
         "# Reproduction\n\n\
          What is claimed, what this program gives, and the command. This page is written by\n\n\
          ```\ncargo run --release -p nullcline-reproduce\n```\n\n",
     );
-    flip_flop(&mut page, &mut *engine)?;
-    heartbeat(&mut page, &mut *engine)?;
+    flip_flop(&mut page, &mut engine)?;
+    heartbeat(&mut page, &mut engine)?;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reproduction.md");
     write_atomically(&path, page.as_bytes())?;
     println!("wrote {}", path.display());

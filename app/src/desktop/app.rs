@@ -7,6 +7,7 @@ use super::overlays::{self, Palette};
 use super::state::{State, Work};
 use super::worker::{Dialog, End, Jobs, Message, Phase, Purpose, Report, Worker};
 use super::{DesktopOptions, Open, bars, look, start};
+use crate::devices::WindowDevice;
 use egui::{Context, ViewportCommand};
 use nullcline_data::Error;
 use nullcline_data::settings::Value;
@@ -80,6 +81,8 @@ pub struct Desktop {
     screenshot: Option<Screenshot>,
     /// Commands given from outside, for the next frame.
     given: Vec<Command>,
+    /// Seconds that each frame took to lay out and paint, where they are asked for.
+    frame_times: Option<Vec<f32>>,
 }
 
 impl Desktop {
@@ -101,7 +104,11 @@ impl Desktop {
             .dark
             .unwrap_or(stored.as_ref().is_some_and(|stored| stored.dark));
         let mut desktop = Desktop {
-            state: State::default(),
+            state: State {
+                device: options.device,
+                ..State::default()
+            },
+            frame_times: options.frame_times.then(Vec::new),
             dock: Dock::new(stored.map_or_else(default_layout, |stored| stored.layout)),
             palette: Palette::default(),
             help_is_open: false,
@@ -122,6 +129,14 @@ impl Desktop {
             }),
             given: Vec::new(),
         };
+        if let Some(render) = &creation.wgpu_render_state {
+            desktop.jobs.share(WindowDevice {
+                adapter: render.adapter.clone(),
+                device: render.device.clone(),
+                queue: render.queue.clone(),
+            });
+        }
+        desktop.jobs.list_devices();
         desktop.use_theme(context);
         if let Some(open) = open {
             let worker = desktop.jobs.open(open);
@@ -251,6 +266,7 @@ impl Desktop {
                     self.state.take(snapshot, false);
                 }
             }
+            Message::Devices(devices) => self.state.devices = devices,
             Message::Note(text) => self.state.note(text),
             Message::Failed(text) => self.state.fail(text),
             Message::Chosen(purpose, path) => self.chosen(purpose, path),
@@ -354,7 +370,8 @@ impl Desktop {
         };
         let experiment = draft.experiment().clone();
         let runs = self.working_folder.join("runs");
-        let worker = self.jobs.run(experiment, self.state.folder.clone(), runs);
+        let (folder, device) = (self.state.folder.clone(), self.state.device.clone());
+        let worker = self.jobs.run(experiment, folder, runs, device);
         self.state.banner = None;
         self.begin(worker, Phase::Preparing);
     }
@@ -482,6 +499,7 @@ impl Desktop {
             Command::TogglePanel(name) => self.dock.toggle(&name),
             Command::ShowPanel(name) => self.dock.show(&name),
             Command::ResetLayout => self.dock.reset(),
+            Command::UseDevice(device) => self.state.device = device,
             Command::ToggleDark => {
                 self.is_dark = !self.is_dark;
                 self.use_theme(context);
@@ -554,7 +572,10 @@ impl eframe::App for Desktop {
         self.receive();
     }
 
-    fn ui(&mut self, ui: &mut egui::Ui, _: &mut eframe::Frame) {
+    fn ui(&mut self, ui: &mut egui::Ui, frame: &mut eframe::Frame) {
+        if let (Some(times), Some(seconds)) = (&mut self.frame_times, frame.info().cpu_usage) {
+            times.push(seconds);
+        }
         let context = ui.ctx().clone();
         let mut commands = std::mem::take(&mut self.given);
         // A file dropped on the window is opened.
@@ -624,6 +645,23 @@ impl eframe::App for Desktop {
     fn on_exit(&mut self, _: Option<&eframe::glow::Context>) {
         if let Some(work) = &mut self.state.work {
             work.worker.finish(PATIENCE);
+        }
+        if let Some(times) = &mut self.frame_times {
+            times.sort_by(f32::total_cmp);
+            let share = |share: f64| {
+                let at = (share * times.len() as f64) as usize;
+                times.get(at.min(times.len().saturating_sub(1)))
+            };
+            if let (Some(median), Some(most), Some(largest)) = (share(0.5), share(0.99), share(1.0))
+            {
+                eprintln!(
+                    "{} frames: median {:.1} ms, 99 % below {:.1} ms, longest {:.1} ms",
+                    times.len(),
+                    median * 1e3,
+                    most * 1e3,
+                    largest * 1e3
+                );
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use super::look;
 use super::panels::title_of;
 use super::state::State;
 use super::worker::{Phase, Progress};
+use crate::devices::Device;
 use crate::examples::EXAMPLES;
 use egui::{Align, Button, Color32, Layout, RichText, Sense, Stroke, Ui};
 
@@ -20,6 +21,7 @@ pub fn top(ui: &mut Ui, state: &State, dock: &Dock, commands: &mut Vec<Command>)
             }
         });
         ui.menu_button("View", |ui| view_menu(ui, state, dock, commands));
+        ui.menu_button("Device", |ui| device_menu(ui, state, commands));
         ui.menu_button("Help", |ui| {
             ui.set_min_width(MENU);
             for command in [Command::TogglePalette, Command::ToggleHelp] {
@@ -89,6 +91,28 @@ fn file_menu(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
     });
     ui.separator();
     entry(ui, state, Command::Quit, commands);
+}
+
+/// What the next run trains on.
+fn device_menu(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
+    ui.set_min_width(MENU);
+    let mut entry = |ui: &mut Ui, device: Device, title: &str, doc: &str| {
+        let chosen = state.device == device;
+        if ui.radio(chosen, title).on_hover_text(doc).clicked() {
+            commands.push(Command::UseDevice(device));
+            ui.close();
+        }
+    };
+    let doc = "CPU or graphics card, whichever is faster: both are tried when a run begins";
+    entry(ui, Device::Auto, "Automatic", doc);
+    for (name, doc) in &state.devices {
+        let title = name.strip_prefix("gpu:").unwrap_or("CPU");
+        if let Ok(device) = Device::parse(name) {
+            entry(ui, device, title, doc);
+        }
+    }
+    ui.separator();
+    ui.weak("From the next run on");
 }
 
 fn view_menu(ui: &mut Ui, state: &State, dock: &Dock, commands: &mut Vec<Command>) {

@@ -2,6 +2,7 @@
 
 use super::State;
 use super::draft::Section;
+use crate::devices::Device;
 use egui::{Key, KeyboardShortcut, Modifiers};
 use nullcline_data::settings::Value;
 use std::path::PathBuf;
@@ -57,6 +58,8 @@ pub enum Command {
     Select(Option<u64>),
     /// Show another network of the ensemble.
     ShowNetwork(u64),
+    /// Train on another device from the next run on.
+    UseDevice(Device),
     /// Open or close a panel.
     TogglePanel(String),
     /// Bring a panel to the front, opening it if need be.

@@ -28,7 +28,9 @@ pub use snapshot::{FixedPointRow, Mode, Snapshot};
 pub use state::{Level, LogEntry, State, Work};
 pub use worker::{Phase, Progress};
 
+use crate::devices::Device;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the window opens on.
@@ -87,6 +89,10 @@ pub struct DesktopOptions {
     pub working_folder: PathBuf,
     /// The fixed point that is selected once there are results.
     pub select: Option<u64>,
+    /// The device that trains.
+    pub device: Device,
+    /// Prints to standard error, when the window is closed, how long its frames took.
+    pub frame_times: bool,
 }
 
 impl Default for DesktopOptions {
@@ -100,6 +106,8 @@ impl Default for DesktopOptions {
             size: [1440.0, 900.0],
             working_folder: PathBuf::from("."),
             select: None,
+            device: Device::default(),
+            frame_times: false,
         }
     }
 }
@@ -118,6 +126,15 @@ pub enum DesktopError {
     /// The window was closed before the picture was taken.
     #[error("the window was closed before its picture was taken")]
     NoScreenshot,
+}
+
+/// The window's device is opened as training wants it, so that the two can share it.
+fn wgpu_options() -> eframe::egui_wgpu::WgpuConfiguration {
+    let mut options = eframe::egui_wgpu::WgpuConfiguration::default();
+    if let eframe::egui_wgpu::WgpuSetup::CreateNew(setup) = &mut options.wgpu_setup {
+        setup.device_descriptor = Arc::new(nullcline_gpu::device_descriptor);
+    }
+    options
 }
 
 /// Opens the window and returns when it is closed.
@@ -142,6 +159,7 @@ pub fn run(open: Option<Open>, options: DesktopOptions) -> Result<(), DesktopErr
         },
         // A picture is of the size that was asked for.
         persist_window: !photographed,
+        wgpu_options: wgpu_options(),
         ..eframe::NativeOptions::default()
     };
     let shared = outcome.clone();

@@ -3,6 +3,7 @@
 use super::draft::Draft;
 use super::snapshot::Snapshot;
 use super::worker::{Phase, Progress, Worker};
+use crate::devices::Device;
 use crate::drawings::FIGURES;
 use nullcline_figures::Figure;
 use std::collections::BTreeMap;
@@ -75,6 +76,10 @@ pub struct State {
     pub is_live: bool,
     /// The selected fixed point.
     pub selected: Option<u64>,
+    /// The device that the next run trains on.
+    pub device: Device,
+    /// Name and description of the devices there are; empty until they have been asked.
+    pub devices: Vec<(String, String)>,
     /// What is at work.
     pub work: Option<Work>,
     /// How far training was when it ended.

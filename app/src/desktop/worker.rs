@@ -6,6 +6,7 @@
 use super::Open;
 use super::draft::Section;
 use super::snapshot::Snapshot;
+use crate::devices::{self, Device, Devices, WindowDevice};
 use crate::drawings;
 use crate::experiment::Experiment;
 use crate::results::{Results, TRAINING};
@@ -106,6 +107,8 @@ pub enum End {
 
 /// What a thread reports.
 pub enum Message {
+    /// Name and description of the devices there are.
+    Devices(Vec<(String, String)>),
     /// An experiment was read, with its run folder and results if it has any.
     Opened {
         experiment: Box<Experiment>,
@@ -221,6 +224,8 @@ pub struct Jobs {
     receiver: Receiver<Report>,
     context: egui::Context,
     next: u64,
+    /// The window's own device, where it has one.
+    window: Option<WindowDevice>,
 }
 
 impl Jobs {
@@ -232,7 +237,18 @@ impl Jobs {
             receiver,
             context,
             next: 1,
+            window: None,
         }
+    }
+
+    /// Shares the device that draws the window with training.
+    pub fn share(&mut self, window: WindowDevice) {
+        self.window = Some(window);
+    }
+
+    /// Asks what devices there are. Drivers take their time.
+    pub fn list_devices(&self) {
+        self.aside(|| Some(Message::Devices(devices::list())));
     }
 
     /// What has been reported since the last call.
@@ -354,7 +370,12 @@ impl Jobs {
         experiment: Experiment,
         preferred: Option<PathBuf>,
         runs: PathBuf,
+        device: Device,
     ) -> Worker {
+        let devices = Devices {
+            asked: device,
+            window: self.window.clone(),
+        };
         self.start(move |reporter, control| {
             reporter.send(Message::Phase(Phase::Preparing));
             let folder = run_folder(&experiment, preferred.as_deref(), &runs)?;
@@ -366,13 +387,14 @@ impl Jobs {
                 folder.experiment_path().display().to_string(),
                 "--out".to_owned(),
                 folder.path().display().to_string(),
+                "--device".to_owned(),
+                devices.asked.to_string(),
             ];
-            let mut engine = CpuEngine::new();
             let mut watch = Watch::new(reporter.clone(), experiment.clone());
             session::train(
                 &folder,
                 &experiment,
-                &mut engine,
+                &devices,
                 &command,
                 control,
                 &mut |event| {

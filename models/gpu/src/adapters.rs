@@ -1,0 +1,193 @@
+//! Which graphics cards there are, and how one is opened.
+
+use nullcline_data::{Error, Result};
+
+/// A device that training could run on, as `nullcline list devices` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterDescription {
+    /// The driver's name of the device.
+    pub name: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: &'static str,
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    pub kind: &'static str,
+    /// The driver, with its version.
+    pub driver: String,
+    /// Bytes of the largest buffer that a kernel can see: what bounds a group of networks.
+    pub binding_bytes: u64,
+    /// Bytes of memory that the threads of a workgroup share: what bounds weights kept on the chip.
+    pub workgroup_bytes: u32,
+    /// Threads of a workgroup.
+    pub workgroup_threads: u32,
+}
+
+/// Which device to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// The fastest kind of hardware there is: discrete before integrated before other. Never software.
+    Best,
+    /// The first whose name contains this text, in upper or lower case; software only this way.
+    Named(&'a str),
+}
+
+/// OpenGL is left out: where there is no Vulkan driver, its software adapter would be taken in silence.
+const BACKENDS: wgpu::Backends = wgpu::Backends::VULKAN
+    .union(wgpu::Backends::METAL)
+    .union(wgpu::Backends::DX12);
+
+/// Every device, hardware first.
+pub fn adapters() -> Vec<AdapterDescription> {
+    enumerate().iter().map(describe).collect()
+}
+
+/// The device that an adapter should be opened with: its own limits, because the defaults of WebGPU, with 16 KiB
+/// of workgroup memory, hold not even the weights of 64 units. For a window that shares its device.
+pub fn device_descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
+    wgpu::DeviceDescriptor {
+        label: Some("nullcline"),
+        required_features: wgpu::Features::empty(),
+        required_limits: adapter.limits(),
+        ..Default::default()
+    }
+}
+
+/// An open device.
+pub(crate) struct Opened {
+    pub adapter: wgpu::Adapter,
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+}
+
+/// Opens a device.
+///
+/// # Errors
+/// If there is no such device, or its driver refuses.
+pub(crate) fn open(request: Request) -> Result<Opened> {
+    let all = enumerate();
+    let names = |software: bool| {
+        let names: Vec<String> = all
+            .iter()
+            .filter(|adapter| software || !is_software(adapter))
+            .map(|adapter| format!("\"{}\"", adapter.get_info().name))
+            .collect();
+        if names.is_empty() {
+            "there is none with a Vulkan, Metal or DirectX 12 driver".to_owned()
+        } else {
+            format!("there is {}", names.join(", "))
+        }
+    };
+    let adapter = match request {
+        Request::Best => all
+            .iter()
+            .find(|adapter| !is_software(adapter))
+            .ok_or_else(|| {
+                Error::device(
+                    "gpu",
+                    format!(
+                        "no graphics card was found ({}; software devices are used only when named); \
+                         use the cpu",
+                        names(true)
+                    ),
+                )
+            })?,
+        Request::Named(name) => {
+            let wanted = name.to_lowercase();
+            all.iter()
+                .find(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted))
+                .ok_or_else(|| {
+                    Error::argument(
+                        "device",
+                        format!("\"{name}\""),
+                        format!("part of the name of a graphics card; {}", names(true)),
+                    )
+                })?
+        }
+    }
+    .clone();
+    let name = adapter.get_info().name;
+    let (device, queue) = pollster::block_on(adapter.request_device(&device_descriptor(&adapter)))
+        .map_err(|error| Error::device(name, format!("cannot be opened: {error}")))?;
+    Ok(Opened {
+        adapter,
+        device,
+        queue,
+    })
+}
+
+fn enumerate() -> Vec<wgpu::Adapter> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = BACKENDS;
+    let instance = wgpu::Instance::new(descriptor);
+    let mut all = pollster::block_on(instance.enumerate_adapters(BACKENDS));
+    all.sort_by_key(|adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    });
+    all
+}
+
+fn is_software(adapter: &wgpu::Adapter) -> bool {
+    adapter.get_info().device_type == wgpu::DeviceType::Cpu
+}
+
+fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    AdapterDescription {
+        backend: backend_name(&info),
+        kind: kind_name(&info),
+        driver: format!("{} {}", info.driver, info.driver_info)
+            .trim()
+            .to_owned(),
+        name: info.name,
+        binding_bytes: limits
+            .max_storage_buffer_binding_size
+            .min(limits.max_buffer_size),
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        workgroup_threads: limits.max_compute_invocations_per_workgroup,
+    }
+}
+
+/// `vulkan`, `metal`, `dx12`.
+pub(crate) fn backend_name(info: &wgpu::AdapterInfo) -> &'static str {
+    match info.backend {
+        wgpu::Backend::Vulkan => "vulkan",
+        wgpu::Backend::Metal => "metal",
+        wgpu::Backend::Dx12 => "dx12",
+        _ => "other",
+    }
+}
+
+fn kind_name(info: &wgpu::AdapterInfo) -> &'static str {
+    match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => "discrete",
+        wgpu::DeviceType::IntegratedGpu => "integrated",
+        wgpu::DeviceType::VirtualGpu => "virtual",
+        wgpu::DeviceType::Cpu => "software",
+        wgpu::DeviceType::Other => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_not_there_is_refused_with_those_that_are() {
+        let error = open(Request::Named("no such card")).err().unwrap();
+        let message = error.to_string();
+        assert!(error.is_bad_input());
+        assert!(message.contains("\"no such card\"") && message.contains("there is"));
+    }
+
+    #[test]
+    fn software_is_never_the_best() {
+        match open(Request::Best) {
+            Ok(opened) => assert!(!is_software(&opened.adapter)),
+            Err(error) => assert!(error.to_string().contains("no graphics card was found")),
+        }
+    }
+}

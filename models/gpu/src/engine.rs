@@ -1,0 +1,1028 @@
+//! The engine: groups of networks through the device.
+
+use crate::adapters::{self, Request};
+use crate::device::{Compiled, Device, Failure, buffer};
+use crate::groups::{Room, group_size, updates_ahead};
+use crate::kernels;
+use crate::launch::{Program, Run, Step, chunks_of, tiling};
+use crate::layout::{BLOCK, Bytes, CONTROL, FACTORS, ITERATIONS, Places, Problem, QUAD, Table};
+use crate::text::input_gate_rows;
+use crate::trials;
+use ndarray::{Array3, Axis};
+use nullcline_data::Result;
+use nullcline_models::architecture::{Architecture, CellKind, Readout};
+use nullcline_models::engine::{
+    Engine, Gradient, Job, Learner, Objective, Plan, Progress, Response,
+};
+use nullcline_models::optimisers::{Moments, Optimiser};
+use nullcline_tasks::{Split, Task, TrialShader, Trials};
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Updates whose losses are kept on the device before they are brought to the host, times networks.
+const RECORDS: usize = 1 << 22;
+
+/// Trains on a graphics card.
+///
+/// Whatever the number of networks, it goes through in groups that fit the device; the result of a network is the
+/// same bit for bit in every group, on every run, on one device.
+pub struct GpuEngine {
+    device: Device,
+    programs: Vec<(ProgramKey, Arc<Loaded>)>,
+    /// Bytes that a group may take since memory ran out with more.
+    group_bytes: u64,
+}
+
+/// What a program depends on.
+#[derive(PartialEq)]
+struct ProgramKey {
+    problem: Problem,
+    steps: usize,
+    batch: usize,
+    tiling: crate::sweeps::Tiling,
+    trains: bool,
+}
+
+/// A program with its kernels compiled.
+struct Loaded {
+    program: Program,
+    kernels: Vec<Compiled>,
+}
+
+impl std::fmt::Debug for GpuEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "GpuEngine({})", self.device.name)
+    }
+}
+
+/// Programs that are kept compiled.
+const PROGRAMS: usize = 32;
+
+impl GpuEngine {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// If there is no such device, or its driver refuses.
+    pub fn open(request: Request) -> Result<Self> {
+        let opened = adapters::open(request)?;
+        Ok(GpuEngine {
+            device: Device::new(&opened.adapter, opened.device, opened.queue, true),
+            programs: Vec::new(),
+            group_bytes: u64::MAX,
+        })
+    }
+
+    /// An engine on a device that is open already, such as the window's. Ask for it with
+    /// [`adapters::device_descriptor`]: with smaller limits it works, more slowly and in smaller groups.
+    pub fn from_device(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        GpuEngine {
+            device: Device::new(adapter, device, queue, false),
+            programs: Vec::new(),
+            group_bytes: u64::MAX,
+        }
+    }
+
+    /// Plays a smaller device, for tests: no buffer above `binding_bytes`, all buffers together not above
+    /// `memory_bytes`, no more than `workgroup_bytes` of workgroup memory. What the device has not is not given.
+    pub fn restrict(
+        &mut self,
+        binding_bytes: Option<u64>,
+        memory_bytes: Option<u64>,
+        workgroup_bytes: Option<usize>,
+    ) {
+        let c = &mut self.device.capabilities;
+        if let Some(bytes) = binding_bytes {
+            c.binding_bytes = c.binding_bytes.min(bytes);
+        }
+        if let Some(bytes) = workgroup_bytes {
+            c.workgroup_bytes = c.workgroup_bytes.min(bytes);
+        }
+        self.device.memory = memory_bytes;
+    }
+
+    /// Draws the training trials of an update on the device, one set for every seed, and brings them to the
+    /// host; `None` where the task has no shader, or trials too long for one dispatch. Training leaves them where they are: this is for those who want
+    /// to see them.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn draw(
+        &mut self,
+        task: &dyn Task,
+        seeds: &[u64],
+        update: u64,
+        batch: usize,
+    ) -> Result<Option<Vec<Trials>>> {
+        let Some(shader) = task.shader(Split::Training).filter(drawable) else {
+            return Ok(None);
+        };
+        let (inputs, outputs) = (task.input_names().len(), task.output_names().len());
+        // Any network of these dimensions will do.
+        let architecture = Architecture {
+            cell: CellKind::VanillaTanh,
+            inputs,
+            units: outputs,
+            hidden: 0,
+            outputs,
+            bias: false,
+            readout: Readout::Identity,
+            train_leak: false,
+        };
+        let objective = Objective {
+            loss: task.loss(),
+            forcing: None,
+        };
+        let problem = problem(&architecture, &objective, shader.observed, false);
+        let places = Places::new(problem, shader.steps, batch);
+        let table = Table::new(0, 0, seeds.len(), 1);
+        let drawn = self.device.guarded(|device| {
+            device.reserve(&sizes(
+                &places,
+                0,
+                seeds.len(),
+                table.words,
+                false,
+                0,
+                shader.values.len(),
+            ))?;
+            let mut words = vec![0u32; table.words];
+            for (words, &seed) in words[table.seeds..].chunks_exact_mut(4).zip(seeds) {
+                words.copy_from_slice(&trials::seed_words(seed, update));
+            }
+            device.write(buffer::TABLE, 0, &words)?;
+            device.write(buffer::VALUES, 0, &shader.values)?;
+            let kernel = device.compile(&trials::draw(&places, &shader));
+            let run = Run {
+                seeds_at: table.seeds as u32,
+                ..Program::run(&places, 0, 0.0)
+            };
+            let step = draw_step(0, &places, seeds.len(), run);
+            device.run(&[kernel], &[step])?;
+            let length = places.trials.stride * places.quads * QUAD;
+            device.read(&[(buffer::TRIALS, 0, 4 * (seeds.len() * length) as u64)])
+        });
+        let numbers = match drawn {
+            Ok(numbers) => numbers,
+            Err(Failure::Memory) => return Err(self.device.error("no memory for the trials")),
+            Err(Failure::Fatal(error)) => return Err(error),
+        };
+        let lanes = places.quads * QUAD;
+        let length = places.trials.stride * lanes;
+        let rows = &places.trials;
+        Ok(Some(
+            numbers
+                .chunks_exact(length)
+                .map(|set| Trials {
+                    inputs: unpack(&set[rows.inputs * lanes..], &places, places.steps, inputs),
+                    targets: unpack(&set[rows.targets * lanes..], &places, places.steps, outputs),
+                    mask: None,
+                    initial: shader.observed.then(|| {
+                        unpack(&set[rows.initial * lanes..], &places, 1, outputs)
+                            .index_axis_move(Axis(1), 0)
+                    }),
+                })
+                .collect(),
+        ))
+    }
+
+    fn room(&self) -> Room {
+        Room {
+            binding_bytes: self.device.capabilities.binding_bytes,
+            networks: self.device.capabilities.workgroups,
+            group_bytes: self.group_bytes,
+        }
+    }
+
+    /// The program of a problem, compiled.
+    fn program(&mut self, places: Places, networks: usize, trains: bool) -> Arc<Loaded> {
+        let tiling = tiling(&places, networks, &self.device.capabilities);
+        let key = ProgramKey {
+            problem: places.problem.clone(),
+            steps: places.steps,
+            batch: places.batch,
+            tiling,
+            trains,
+        };
+        if let Some(at) = self.programs.iter().position(|(known, _)| *known == key) {
+            // The most recent last.
+            let found = self.programs.remove(at);
+            let loaded = Arc::clone(&found.1);
+            self.programs.push(found);
+            return loaded;
+        }
+        let program = Program::new(places, tiling, trains);
+        let kernels = program
+            .kernels
+            .iter()
+            .map(|kernel| self.device.compile(kernel))
+            .collect();
+        let loaded = Arc::new(Loaded { program, kernels });
+        if self.programs.len() >= PROGRAMS {
+            self.programs.remove(0);
+        }
+        self.programs.push((key, Arc::clone(&loaded)));
+        loaded
+    }
+
+    /// Runs groups of `count` things from first to last, a group half as large where memory does not suffice.
+    fn in_groups<T>(
+        &mut self,
+        count: usize,
+        size: usize,
+        bytes: &Bytes,
+        mut work: impl FnMut(&mut Self, Range<usize>) -> std::result::Result<Vec<T>, Failure>,
+    ) -> Result<Vec<T>> {
+        let mut out = Vec::with_capacity(count);
+        let mut size = size;
+        while out.len() < count {
+            let first = out.len();
+            let group = first..count.min(first + size);
+            match work(self, group) {
+                Ok(results) => out.extend(results),
+                Err(Failure::Memory) if size > 1 => {
+                    size = size.div_ceil(2);
+                    let together = bytes.per_network + bytes.per_set;
+                    self.group_bytes = self.group_bytes.min(together * size as u64);
+                }
+                Err(Failure::Memory) => {
+                    return Err(self
+                        .device
+                        .error("no memory for one network and its trials"));
+                }
+                Err(Failure::Fatal(error)) => return Err(error),
+            }
+        }
+        Ok(out)
+    }
+
+    /// Runs jobs whose trials have one shape, and hands the buffers of every group to `collect`.
+    fn run_jobs<T>(
+        &mut self,
+        problem: &Problem,
+        alpha: f32,
+        jobs: &[Job],
+        mut collect: impl FnMut(&mut Device, &Places, &[Job]) -> std::result::Result<Vec<T>, Failure>,
+    ) -> Result<Vec<T>> {
+        let Some(first) = jobs.first() else {
+            return Ok(Vec::new());
+        };
+        let places = Places::new(problem.clone(), first.trials.steps(), first.trials.batch());
+        let (sets, _) = distinct(jobs.iter().map(|job| std::ptr::from_ref(job.trials)));
+        let sets_per_network = u64::from(sets.len() > 1);
+        let bytes = places.bytes(false);
+        let size = group_size(&bytes, jobs.len(), sets_per_network, &self.room())?;
+        let networks = jobs.len();
+        self.in_groups(networks, size, &bytes, |engine, group| {
+            let jobs = &jobs[group];
+            let loaded = engine.load(places.clone(), networks, false)?;
+            let capabilities = engine.device.capabilities;
+            engine.device.guarded(|device| {
+                let places = &loaded.program.places;
+                let (sets, of_network) =
+                    distinct(jobs.iter().map(|job| std::ptr::from_ref(job.trials)));
+                let table = Table::new(0, jobs.len(), sets.len(), 0);
+                device.reserve(&sizes(
+                    places,
+                    jobs.len(),
+                    sets.len(),
+                    table.words,
+                    false,
+                    0,
+                    0,
+                ))?;
+                write_parameters(device, places, jobs.iter().map(|job| job.parameters))?;
+                let trials: Vec<&Trials> = sets.iter().map(|&at| jobs[at].trials).collect();
+                write_trials(device, places, 0, &trials)?;
+                let mut words = vec![0u32; table.words];
+                for (word, set) in words[table.sets..].iter_mut().zip(&of_network) {
+                    *word = *set as u32;
+                }
+                device.write(buffer::TABLE, 0, &words)?;
+                let run = Run {
+                    sets_at: table.sets as u32,
+                    sets: sets.len() as u32,
+                    ..Program::run(places, jobs.len(), alpha)
+                };
+                let steps = loaded.program.pass(run, &capabilities)?;
+                device.run(&loaded.kernels, &steps)?;
+                collect(device, places, jobs)
+            })
+        })
+    }
+
+    /// The program of a problem; what the driver says against its kernels is an error.
+    fn load(
+        &mut self,
+        places: Places,
+        networks: usize,
+        trains: bool,
+    ) -> std::result::Result<Arc<Loaded>, Failure> {
+        let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
+            .map(|filter| self.device.device.push_error_scope(filter));
+        let loaded = self.program(places, networks, trains);
+        let mut found = None;
+        for scope in scopes.into_iter().rev() {
+            found = pollster::block_on(scope.pop()).or(found);
+        }
+        match found {
+            Some(error) => {
+                self.programs.clear();
+                Err(self.device.error(error).into())
+            }
+            None => Ok(loaded),
+        }
+    }
+}
+
+/// The distinct among items, by their first place, and for every item which of them it is.
+fn distinct<T: Copy + Eq + std::hash::Hash>(
+    items: impl Iterator<Item = T>,
+) -> (Vec<usize>, Vec<usize>) {
+    let mut known = std::collections::HashMap::new();
+    let mut firsts = Vec::new();
+    let mut of = Vec::new();
+    for (at, item) in items.enumerate() {
+        let index = *known.entry(item).or_insert_with(|| {
+            firsts.push(at);
+            firsts.len() - 1
+        });
+        of.push(index);
+    }
+    (firsts, of)
+}
+
+/// Indices of jobs by the shape of their trials, in the order of first appearance.
+fn by_shape(jobs: &[Job]) -> Vec<Vec<usize>> {
+    let (firsts, of) = distinct(jobs.iter().map(|job| {
+        (
+            job.trials.batch(),
+            job.trials.steps(),
+            job.trials.initial.is_some(),
+        )
+    }));
+    let mut out = vec![Vec::new(); firsts.len()];
+    for (job, &class) in of.iter().enumerate() {
+        out[class].push(job);
+    }
+    out
+}
+
+fn problem(
+    architecture: &Architecture,
+    objective: &Objective,
+    observed: bool,
+    backward: bool,
+) -> Problem {
+    Problem {
+        architecture: architecture.clone(),
+        loss: objective.loss,
+        forcing: observed && objective.forcing.is_some(),
+        observed,
+        backward,
+        input_gate_rows: input_gate_rows(architecture.cell),
+    }
+}
+
+/// Bytes of every buffer of a group.
+fn sizes(
+    places: &Places,
+    networks: usize,
+    sets: usize,
+    words: usize,
+    trains: bool,
+    records: usize,
+    values: usize,
+) -> crate::device::Sizes {
+    let floats = |n: usize| 4 * n as u64;
+    let lanes = places.quads * QUAD;
+    [
+        floats(networks * places.training.parameters),
+        floats(networks * places.packed.stride),
+        floats(sets * places.trials.stride * lanes),
+        floats(networks * places.history.stride * lanes),
+        floats(networks * places.sums.stride),
+        floats(if trains {
+            networks * places.training.stride() + records
+        } else {
+            0
+        }),
+        floats(words),
+        floats(values),
+    ]
+}
+
+fn write_parameters<'a>(
+    device: &Device,
+    places: &Places,
+    parameters: impl Iterator<Item = &'a [f32]>,
+) -> Result<()> {
+    let stride = places.training.parameters;
+    let mut numbers = Vec::new();
+    for (k, parameters) in parameters.enumerate() {
+        assert_eq!(
+            parameters.len(),
+            places.layout.total,
+            "length of the parameter vector"
+        );
+        numbers.resize(k * stride, 0.0);
+        numbers.extend_from_slice(parameters);
+    }
+    device.write(buffer::PARAMETERS, 0, &numbers)
+}
+
+/// Brings sets of trials to the device, from set `first` on.
+fn write_trials(device: &Device, places: &Places, first: usize, sets: &[&Trials]) -> Result<()> {
+    let a = &places.problem.architecture;
+    let length = places.trials.stride * places.quads * QUAD;
+    let packed: Vec<Vec<f32>> = sets
+        .par_iter()
+        .map(|trials| {
+            assert_eq!(trials.inputs.dim().2, a.inputs, "input dimensions");
+            assert_eq!(trials.targets.dim().2, a.outputs, "output dimensions");
+            assert_eq!(
+                (trials.batch(), trials.steps()),
+                (places.batch, places.steps),
+                "shape of the trials"
+            );
+            let mut numbers = vec![0.0; length];
+            trials::pack(places, trials, &mut numbers);
+            numbers
+        })
+        .collect();
+    for (k, numbers) in packed.iter().enumerate() {
+        device.write(buffer::TRIALS, 4 * ((first + k) * length) as u64, numbers)?;
+    }
+    Ok(())
+}
+
+/// The loss of a network from those of its steps.
+fn total(losses: &[f32]) -> f64 {
+    losses.iter().map(|&loss| f64::from(loss)).sum()
+}
+
+/// [row][lane] of one network as [batch, time, dim].
+fn unpack(rows: &[f32], places: &Places, steps: usize, dimension: usize) -> Array3<f32> {
+    let lanes = places.quads * QUAD;
+    Array3::from_shape_fn((places.batch, steps, dimension), |(b, t, d)| {
+        rows.get((t * dimension + d) * lanes + b)
+            .copied()
+            .unwrap_or(f32::NAN)
+    })
+}
+
+impl Engine for GpuEngine {
+    fn name(&self) -> String {
+        format!("gpu: {}", self.device.name)
+    }
+
+    fn gradients(
+        &mut self,
+        architecture: &Architecture,
+        objective: &Objective,
+        jobs: &[Job],
+    ) -> Result<Vec<Gradient>> {
+        let mut out: Vec<Option<Gradient>> = vec![None; jobs.len()];
+        for class in by_shape(jobs) {
+            let of_class: Vec<Job> = class.iter().map(|&j| jobs[j]).collect();
+            let observed = of_class[0].trials.initial.is_some();
+            let problem = problem(architecture, objective, observed, true);
+            let results = self.run_jobs(
+                &problem,
+                objective.forcing.unwrap_or(0.0),
+                &of_class,
+                |device, places, jobs| {
+                    let s = &places.sums;
+                    let count = places.layout.total;
+                    let ranges: Vec<(usize, u64, u64)> = (0..jobs.len())
+                        .flat_map(|k| {
+                            let base = k * s.stride;
+                            [
+                                (
+                                    buffer::SUMS,
+                                    4 * (base + s.gradient) as u64,
+                                    4 * count as u64,
+                                ),
+                                (
+                                    buffer::SUMS,
+                                    4 * (base + s.losses) as u64,
+                                    4 * places.steps as u64,
+                                ),
+                            ]
+                        })
+                        .collect();
+                    let numbers = device.read(&ranges)?;
+                    Ok(numbers
+                        .chunks_exact(count + places.steps)
+                        .map(|numbers| {
+                            let (gradient, losses) = numbers.split_at(count);
+                            Gradient {
+                                loss: total(losses),
+                                gradient: gradient.to_vec(),
+                            }
+                        })
+                        .collect())
+                },
+            )?;
+            for (j, result) in class.into_iter().zip(results) {
+                out[j] = Some(result);
+            }
+        }
+        Ok(out.into_iter().flatten().collect())
+    }
+
+    fn respond(
+        &mut self,
+        architecture: &Architecture,
+        objective: &Objective,
+        jobs: &[Job],
+    ) -> Result<Vec<Response>> {
+        let mut out: Vec<Option<Response>> = vec![None; jobs.len()];
+        for class in by_shape(jobs) {
+            let of_class: Vec<Job> = class.iter().map(|&j| jobs[j]).collect();
+            let observed = of_class[0].trials.initial.is_some();
+            let problem = problem(architecture, objective, observed, false);
+            let results = self.run_jobs(
+                &problem,
+                objective.forcing.unwrap_or(0.0),
+                &of_class,
+                |device, places, jobs| {
+                    let (h, s) = (&places.history, &places.sums);
+                    let lanes = places.quads * QUAD;
+                    let (state_dim, outputs) = (architecture.state_dim(), architecture.outputs);
+                    let states = (places.steps + 1) * state_dim * lanes;
+                    let read = places.steps * outputs * lanes;
+                    let ranges: Vec<(usize, u64, u64)> = (0..jobs.len())
+                        .flat_map(|k| {
+                            let base = k * h.stride;
+                            [
+                                (
+                                    buffer::HISTORY,
+                                    4 * ((base + h.states) * lanes) as u64,
+                                    4 * states as u64,
+                                ),
+                                (
+                                    buffer::HISTORY,
+                                    4 * ((base + h.outputs) * lanes) as u64,
+                                    4 * read as u64,
+                                ),
+                                (
+                                    buffer::SUMS,
+                                    4 * (k * s.stride + s.losses) as u64,
+                                    4 * places.steps as u64,
+                                ),
+                            ]
+                        })
+                        .collect();
+                    let numbers = device.read(&ranges)?;
+                    Ok(numbers
+                        .par_chunks_exact(states + read + places.steps)
+                        .map(|numbers| {
+                            let (of_states, rest) = numbers.split_at(states);
+                            let (of_outputs, losses) = rest.split_at(read);
+                            Response {
+                                loss: total(losses),
+                                outputs: unpack(of_outputs, places, places.steps, outputs),
+                                states: unpack(of_states, places, places.steps + 1, state_dim),
+                            }
+                        })
+                        .collect())
+                },
+            )?;
+            for (j, result) in class.into_iter().zip(results) {
+                out[j] = Some(result);
+            }
+        }
+        Ok(out.into_iter().flatten().collect())
+    }
+
+    fn advance(&mut self, plan: &Plan, learners: &mut [Learner]) -> Result<Vec<Progress>> {
+        let mut states: Vec<LearnerState> = learners
+            .iter()
+            .map(|learner| LearnerState {
+                parameters: learner.parameters.clone(),
+                moments: learner.moments.clone(),
+                previous: learner.previous.clone(),
+                progress: Progress::default(),
+            })
+            .collect();
+        // Losses of so many updates at a time.
+        let most = (RECORDS / learners.len().max(1)).clamp(1, 4096) as u64;
+        let mut begin = plan.updates.start;
+        while begin < plan.updates.end {
+            let span = begin..plan.updates.end.min(begin + most);
+            let running: Vec<usize> = (0..learners.len())
+                .filter(|&k| !states[k].progress.diverged)
+                .collect();
+            let advanced = {
+                let members: Vec<Member> = running
+                    .iter()
+                    .map(|&k| Member {
+                        state: &states[k],
+                        trial_seed: learners[k].trial_seed,
+                        learning_rates: &learners[k].learning_rates
+                            [(begin - plan.updates.start) as usize..],
+                    })
+                    .collect();
+                self.advance_span(plan, span.clone(), &members, learners.len())?
+            };
+            for (&k, advanced) in running.iter().zip(advanced) {
+                let mut progress = std::mem::take(&mut states[k].progress);
+                progress.losses.extend(advanced.progress.losses);
+                progress.diverged = advanced.progress.diverged;
+                states[k] = LearnerState {
+                    progress,
+                    ..advanced
+                };
+            }
+            begin = span.end;
+        }
+        // Only now that nothing can fail any more.
+        Ok(learners
+            .iter_mut()
+            .zip(states)
+            .map(|(learner, state)| {
+                *learner.parameters = state.parameters;
+                *learner.moments = state.moments;
+                *learner.previous = state.previous;
+                state.progress
+            })
+            .collect())
+    }
+}
+
+/// A learner's state between spans of updates.
+#[derive(Clone)]
+struct LearnerState {
+    parameters: Vec<f32>,
+    moments: Moments,
+    previous: Vec<f32>,
+    progress: Progress,
+}
+
+/// A learner as a span of updates sees it.
+struct Member<'a> {
+    state: &'a LearnerState,
+    trial_seed: u64,
+    /// From the span's first update on.
+    learning_rates: &'a [f64],
+}
+
+/// Where trials come from.
+enum Source {
+    Device(TrialShader),
+    Host,
+}
+
+impl GpuEngine {
+    /// Makes a span of updates. `networks` are those of the whole plan, which the tiles are chosen by.
+    fn advance_span(
+        &mut self,
+        plan: &Plan,
+        span: Range<u64>,
+        members: &[Member],
+        networks: usize,
+    ) -> Result<Vec<LearnerState>> {
+        let Some(first) = members.first() else {
+            return Ok(Vec::new());
+        };
+        let shader = plan.task.shader(Split::Training).filter(|shader| {
+            drawable(shader)
+                && 4 * shader.values.len() as u64 <= self.device.capabilities.binding_bytes
+        });
+        let (source, steps, observed) = match shader {
+            Some(shader) => {
+                let (steps, observed) = (shader.steps, shader.observed);
+                (Source::Device(shader), steps, observed)
+            }
+            None => {
+                let sample = plan
+                    .task
+                    .trials(Split::Training, first.trial_seed, span.start, 1);
+                (Source::Host, sample.steps(), sample.initial.is_some())
+            }
+        };
+        let problem = problem(plan.architecture, &plan.objective, observed, true);
+        let places = Places::new(problem, steps, plan.batch);
+        let (sets, _) = distinct(members.iter().map(|member| member.trial_seed));
+        let bytes = places.bytes(true);
+        let size = group_size(
+            &bytes,
+            members.len(),
+            u64::from(sets.len() > 1),
+            &self.room(),
+        )?;
+        self.in_groups(members.len(), size, &bytes, |engine, group| {
+            let loaded = engine.load(places.clone(), networks, true)?;
+            let room = engine.room();
+            engine.device.guarded(|device| {
+                let update = Update::new(device, plan, &source, &loaded.program.places);
+                advance_group(
+                    device,
+                    plan,
+                    &source,
+                    &loaded,
+                    &update,
+                    &room,
+                    span.clone(),
+                    &members[group],
+                )
+            })
+        })
+    }
+}
+
+/// The kernels that end an update, and the one that draws its trials.
+struct Update {
+    decide: Compiled,
+    update: Compiled,
+    draw: Option<Compiled>,
+}
+
+impl Update {
+    fn new(device: &mut Device, plan: &Plan, source: &Source, places: &Places) -> Self {
+        Update {
+            decide: device.compile(&kernels::decide(places)),
+            update: device.compile(&kernels::update(
+                places,
+                &plan.optimiser,
+                plan.leak.as_ref(),
+            )),
+            draw: match source {
+                Source::Device(shader) => Some(device.compile(&trials::draw(places, shader))),
+                Source::Host => None,
+            },
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn advance_group(
+    device: &mut Device,
+    plan: &Plan,
+    source: &Source,
+    loaded: &Loaded,
+    update: &Update,
+    room: &Room,
+    span: Range<u64>,
+    members: &[Member],
+) -> std::result::Result<Vec<LearnerState>, Failure> {
+    let places = &loaded.program.places;
+    let networks = members.len();
+    let count = places.layout.total;
+    let updates = (span.end - span.start) as usize;
+    let (sets, of_network) = distinct(members.iter().map(|member| member.trial_seed));
+    let ahead = updates_ahead(places.bytes(true).per_set, sets.len(), room).min(updates);
+    let table = Table::new(count, networks, sets.len(), ahead);
+    let values: &[f32] = match source {
+        Source::Device(shader) => &shader.values,
+        Source::Host => &[],
+    };
+    device.reserve(&sizes(
+        places,
+        networks,
+        sets.len() * ahead,
+        table.words,
+        true,
+        updates * networks,
+        values.len(),
+    ))?;
+    write_parameters(
+        device,
+        places,
+        members.iter().map(|member| &member.state.parameters[..]),
+    )?;
+    let training = places.training;
+    let mut numbers = vec![0.0f32; networks * training.stride()];
+    for (numbers, member) in numbers.chunks_exact_mut(training.stride()).zip(members) {
+        let sections = [
+            &member.state.moments.first,
+            &member.state.moments.second,
+            &member.state.previous,
+        ];
+        for (section, values) in numbers.chunks_exact_mut(training.parameters).zip(sections) {
+            for (number, value) in section.iter_mut().zip(values) {
+                *number = *value;
+            }
+        }
+        numbers[training.control()] = 1.0;
+    }
+    device.write(buffer::TRAINING, 0, &numbers)?;
+    device.write(buffer::VALUES, 0, values)?;
+
+    let mut kernels = loaded.kernels.clone();
+    let mut add = |kernel: &Compiled| {
+        kernels.push(kernel.clone());
+        kernels.len() - 1
+    };
+    let (decide, apply) = (add(&update.decide), add(&update.update));
+    let draw = update.draw.as_ref().map(&mut add);
+    let run = Run {
+        trainable_at: table.trainable as u32,
+        sets_at: table.sets as u32,
+        seeds_at: table.seeds as u32,
+        factors_at: table.factors as u32,
+        record_at: (networks * training.stride()) as u32,
+        sets: sets.len() as u32,
+        clip: plan.clip as f32,
+        ..Program::run(places, networks, plan.objective.forcing.unwrap_or(0.0))
+    };
+    let capabilities = device.capabilities;
+    let pass = loaded.program.pass(run, &capabilities)?;
+    let blocks = chunks_of(places.sums.blocks, 0, 0, capabilities.workgroups)?;
+    let mut begin = span.start;
+    while begin < span.end {
+        let end = span.end.min(begin + ahead as u64);
+        let block = (end - begin) as usize;
+        device.write(
+            buffer::TABLE,
+            0,
+            &table_words(plan, &span, begin..end, members, &sets, &of_network, &table),
+        )?;
+        let mut steps: Vec<Step> = Vec::new();
+        match draw {
+            Some(kernel) => steps.push(draw_step(kernel, places, sets.len() * block, run)),
+            None => {
+                let drawn: Vec<Trials> = (begin..end)
+                    .flat_map(|u| sets.iter().map(move |&at| (u, at)))
+                    .collect::<Vec<_>>()
+                    .into_par_iter()
+                    .map(|(u, at)| {
+                        plan.task
+                            .trials(Split::Training, members[at].trial_seed, u, plan.batch)
+                    })
+                    .collect();
+                write_trials(device, places, 0, &drawn.iter().collect::<Vec<_>>())?;
+            }
+        }
+        for u in begin..end {
+            let in_block = (u - begin) as u32;
+            let of_update = |run: Run| Run {
+                first_set: in_block * sets.len() as u32,
+                update: (u - span.start) as u32,
+                update_in_block: in_block,
+                ..run
+            };
+            steps.extend(pass.iter().map(|step| Step {
+                run: of_update(step.run),
+                ..step.clone()
+            }));
+            steps.push(Step {
+                kernel: decide,
+                workgroups: [1, networks as u32, 1],
+                run: of_update(run),
+                work: (networks * (places.steps + count)) as u64,
+                iterations: 0,
+            });
+            for &(first, last) in &blocks {
+                steps.push(Step {
+                    kernel: apply,
+                    workgroups: [last - first, networks as u32, 1],
+                    run: Run {
+                        begin: first,
+                        ..of_update(run)
+                    },
+                    work: (networks * BLOCK * (last - first) as usize * 16) as u64,
+                    iterations: 0,
+                });
+            }
+        }
+        device.run(&kernels, &steps)?;
+        begin = end;
+    }
+
+    let stride = training.stride();
+    let floats = |n: usize| 4 * n as u64;
+    let numbers = device.read(&[
+        (
+            buffer::PARAMETERS,
+            0,
+            floats(networks * training.parameters),
+        ),
+        (buffer::TRAINING, 0, floats(networks * stride)),
+        (
+            buffer::TRAINING,
+            floats(networks * stride),
+            floats(updates * networks),
+        ),
+    ])?;
+    let (parameters, rest) = numbers.split_at(networks * training.parameters);
+    let (trained, record) = rest.split_at(networks * stride);
+    Ok(members
+        .iter()
+        .zip(parameters.chunks_exact(training.parameters))
+        .zip(trained.chunks_exact(stride))
+        .enumerate()
+        .map(|(k, ((member, parameters), trained))| {
+            let section = |n: usize| trained[n * training.parameters..][..count].to_vec();
+            let control = &trained[training.control()..][..CONTROL];
+            let diverged = control[0] == 0.0;
+            let made = if diverged {
+                control[3] as usize
+            } else {
+                updates
+            };
+            let seen = made + usize::from(diverged);
+            LearnerState {
+                parameters: parameters[..count].to_vec(),
+                moments: Moments {
+                    first: section(0),
+                    second: section(1),
+                    updates: member.state.moments.updates + made as u64,
+                },
+                previous: section(2),
+                progress: Progress {
+                    losses: (0..seen)
+                        .map(|u| f64::from(record[u * networks + k]))
+                        .collect(),
+                    diverged,
+                },
+            }
+        })
+        .collect())
+}
+
+/// Whether a trial is drawn within the iterations of one dispatch; the weights of its steps are set after it.
+fn drawable(shader: &TrialShader) -> bool {
+    shader.iterations + shader.steps < ITERATIONS
+}
+
+/// The dispatch that draws sets of trials.
+fn draw_step(kernel: usize, places: &Places, sets: usize, run: Run) -> Step {
+    let trials = places.quads * QUAD;
+    Step {
+        kernel,
+        workgroups: [trials.div_ceil(64) as u32, sets as u32, 1],
+        run,
+        work: (sets * places.trials.stride * trials * 64) as u64,
+        iterations: 0,
+    }
+}
+
+/// The table of one block of updates.
+fn table_words(
+    plan: &Plan,
+    span: &Range<u64>,
+    block: Range<u64>,
+    members: &[Member],
+    sets: &[usize],
+    of_network: &[usize],
+    table: &Table,
+) -> Vec<u32> {
+    let mut words = vec![0u32; table.words];
+    for (word, trainable) in words[table.trainable..].iter_mut().zip(plan.trainable) {
+        *word = u32::from(*trainable);
+    }
+    for (word, set) in words[table.sets..].iter_mut().zip(of_network) {
+        *word = *set as u32;
+    }
+    for (u, update) in block.clone().enumerate() {
+        for (s, &at) in sets.iter().enumerate() {
+            let seed = trials::seed_words(members[at].trial_seed, update);
+            words[table.seeds + 4 * (u * sets.len() + s)..][..4].copy_from_slice(&seed);
+        }
+        for (k, member) in members.iter().enumerate() {
+            let made = update - span.start;
+            let rate = member.learning_rates[made as usize];
+            let factors = factors(
+                &plan.optimiser,
+                member.state.moments.updates + made + 1,
+                rate,
+            );
+            words[table.factors + FACTORS * (u * members.len() + k)..][..FACTORS]
+                .copy_from_slice(&factors);
+        }
+    }
+    words
+}
+
+/// What of an optimiser's rule depends on the number `t` of the update, from 1, and on the learning rate: in
+/// double precision, as [`Optimiser::update`] has it.
+fn factors(optimiser: &Optimiser, t: u64, learning_rate: f64) -> [u32; FACTORS] {
+    let first_update = t == 1;
+    let t = t as f64;
+    let correction1 = 1.0 - optimiser.beta1.powf(t);
+    let correction2 = 1.0 - optimiser.beta2.powf(t);
+    // rho_inf = 2 / (1 - beta2) - 1, rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t)
+    let rho_infinity = 2.0 / (1.0 - optimiser.beta2) - 1.0;
+    let rho = rho_infinity - 2.0 * t * (1.0 - correction2) / correction2;
+    let rectified = rho > 5.0;
+    let r = if rectified {
+        ((rho - 4.0) * (rho - 2.0) * rho_infinity
+            / ((rho_infinity - 4.0) * (rho_infinity - 2.0) * rho))
+            .sqrt()
+    } else {
+        1.0
+    };
+    let bits = |x: f64| (x as f32).to_bits();
+    [
+        bits(learning_rate / correction1),
+        bits(1.0 / correction2.sqrt()),
+        bits(learning_rate / correction1 * r * correction2.sqrt()),
+        bits(learning_rate),
+        bits(1.0 - learning_rate * optimiser.weight_decay),
+        u32::from(rectified),
+        u32::from(first_update),
+        0,
+    ]
+}

@@ -1,0 +1,746 @@
+//! From a problem to a list of dispatches: how the work is cut into tiles, and time into chunks.
+
+use crate::kernels::{self, Product};
+use crate::layout::{DEPTH, ITERATIONS, ITERATIONS_PER_DEPTH, Places, QUAD};
+use crate::sweeps::{Kernel, Placement, Sweeps, Tiling};
+use nullcline_data::{Error, Result};
+
+macro_rules! run {
+    ($($name:ident: $kind:ident),* $(,)?) => {
+        /// What a dispatch is told, in the order of the shader's `Run`.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+        pub struct Run { $(#[allow(missing_docs)] pub $name: $kind),* }
+
+        /// The declaration of [`Run`] in WGSL.
+        pub const RUN_WGSL: &str = concat!("struct Run {\n", $("    ", stringify!($name), ": ", stringify!($kind), ",\n",)* "}\n");
+    };
+}
+
+run! {
+    history_stride: u32,
+    trial_stride: u32,
+    sums_stride: u32,
+    networks: u32,
+    steps: u32,
+    batch: u32,
+    quads: u32,
+    begin: u32,
+    end: u32,
+    first_set: u32,
+    states_at: u32,
+    rates_at: u32,
+    forced_at: u32,
+    forced_rates_at: u32,
+    tape_at: u32,
+    tape_rows: u32,
+    hidden_arguments_at: u32,
+    hidden_values_at: u32,
+    outputs_at: u32,
+    d_state_at: u32,
+    d_unit_at: u32,
+    d_hidden_unit_at: u32,
+    left_at: u32,
+    right_at: u32,
+    inputs_at: u32,
+    targets_at: u32,
+    weights_at: u32,
+    initial_at: u32,
+    scale_at: u32,
+    slices: u32,
+    initial_slices: u32,
+    first_slice: u32,
+    slice_quads: u32,
+    total_quads: u32,
+    gradient_at: u32,
+    losses_at: u32,
+    norms_at: u32,
+    blocks: u32,
+    trainable_at: u32,
+    sets_at: u32,
+    seeds_at: u32,
+    factors_at: u32,
+    record_at: u32,
+    update: u32,
+    update_in_block: u32,
+    sets: u32,
+    not_a_number: u32,
+    infinity: u32,
+    alpha: f32,
+    clip: f32,
+}
+
+/// What of a device bears on how work is cut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Capabilities {
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: usize,
+    /// Threads of a workgroup.
+    pub threads: usize,
+    /// Workgroups along a dimension.
+    pub workgroups: usize,
+    /// Bytes of a binding or a buffer.
+    pub binding_bytes: u64,
+    /// Workgroups that fill the device.
+    pub busy: usize,
+    /// Multiplications in one dispatch: far below the two seconds after which a driver takes a device away.
+    pub dispatch_work: u64,
+    /// Multiplications in one submission: what the window waits for at most.
+    pub submission_work: u64,
+}
+
+/// Chooses the tiles: large ones where there are networks enough to fill the device, else as many as there
+/// are trials for.
+pub fn tiling(places: &Places, networks: usize, capabilities: &Capabilities) -> Tiling {
+    let p = &places.packed;
+    let fits = |floats: usize| 4 * floats <= capabilities.workgroup_bytes;
+    let operands = |quads: usize| {
+        fits(Sweeps::forward_floats(&places.problem, p, quads).0)
+            && fits(Sweeps::backward_floats(&places.problem, p, quads).0)
+    };
+    let enough = |quads: usize| networks * places.quads.div_ceil(quads) >= capabilities.busy;
+    let quads = [8, 4, 2]
+        .into_iter()
+        .find(|&quads| quads / 2 < places.quads && enough(quads) && operands(quads))
+        .unwrap_or(1);
+    let most = p.units.max(p.hidden).max(p.columns);
+    // As many units for a thread as leave two warps of threads.
+    let rows = [4, 2]
+        .into_iter()
+        .find(|rows| p.units / rows * quads >= 64)
+        .unwrap_or(1);
+    let threads = (most / rows * quads)
+        .next_multiple_of(32)
+        .min(256)
+        .min(capabilities.threads.max(1));
+    let placement = |(operands, weights): (usize, usize)| {
+        let held = fits(operands);
+        Placement {
+            operands: held,
+            weights: fits(weights + if held { operands } else { 0 }),
+        }
+    };
+    Tiling {
+        quads,
+        rows,
+        threads,
+        forward: placement(Sweeps::forward_floats(&places.problem, p, quads)),
+        backward: placement(Sweeps::backward_floats(&places.problem, p, quads)),
+    }
+}
+
+/// One dispatch: which kernel of the program, over how many workgroups, told what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Index into the program's kernels.
+    pub kernel: usize,
+    /// Workgroups.
+    pub workgroups: [u32; 3],
+    /// What it is told.
+    pub run: Run,
+    /// Multiplications, roughly.
+    pub work: u64,
+    /// Loop iterations of an invocation, at most.
+    pub iterations: usize,
+}
+
+/// The kernels of a problem under a tiling, as text, and the lists of dispatches.
+pub struct Program {
+    /// Where everything lies.
+    pub places: Places,
+    /// The kernels.
+    pub kernels: Vec<Kernel>,
+    tiling: Tiling,
+    copy: usize,
+    inverse: Option<usize>,
+    start: usize,
+    forward: usize,
+    readout: usize,
+    loss: usize,
+    backward: Option<Backward>,
+}
+
+/// The kernels of the backward pass.
+struct Backward {
+    sweep: usize,
+    initial: Option<usize>,
+    /// Index of the kernel and its product.
+    products: Vec<(usize, usize, Option<usize>, usize)>,
+    reduce: usize,
+}
+
+impl Program {
+    /// Writes the kernels; `trains`: the update follows on the device, so that what is not trained has no part
+    /// in the norm.
+    pub fn new(places: Places, tiling: Tiling, trains: bool) -> Self {
+        let mut kernels: Vec<Kernel> = Vec::new();
+        let mut add = |kernel: Kernel| {
+            kernels.push(kernel);
+            kernels.len() - 1
+        };
+        let sweeps = Sweeps {
+            problem: &places.problem,
+            layout: &places.layout,
+            packed: &places.packed,
+            tiling,
+        };
+        let copy = add(kernels::copy(&places));
+        let inverse = places.problem.inverts_readout().then(|| {
+            let [first, second, third] = kernels::inverse(&places);
+            let at = add(first);
+            add(second);
+            add(third);
+            at
+        });
+        let start = add(kernels::start(&places));
+        let forward = add(sweeps.forward());
+        let readout = add(kernels::readout(&places));
+        let loss = add(kernels::loss(&places));
+        let backward = places.problem.backward.then(|| Backward {
+            sweep: add(sweeps.backward()),
+            initial: places.problem.inverts_readout().then(|| {
+                let [left, right] = kernels::initial_factors(&places);
+                let at = add(left);
+                add(right);
+                at
+            }),
+            products: kernels::products(&places)
+                .into_iter()
+                .map(
+                    |Product {
+                         kernel,
+                         tiles,
+                         initial,
+                         work,
+                     }| (add(kernel), tiles, initial, work),
+                )
+                .collect(),
+            reduce: add(kernels::reduce(&places, trains)),
+        });
+        Program {
+            copy,
+            inverse,
+            start,
+            forward,
+            readout,
+            loss,
+            backward,
+            kernels,
+            tiling,
+            places,
+        }
+    }
+
+    /// What every dispatch of a pass is told.
+    pub fn run(places: &Places, networks: usize, alpha: f32) -> Run {
+        let p = places;
+        let (h, t, s) = (&p.history, &p.trials, &p.sums);
+        Run {
+            history_stride: h.stride as u32,
+            trial_stride: t.stride as u32,
+            sums_stride: s.stride as u32,
+            networks: networks as u32,
+            steps: p.steps as u32,
+            batch: p.batch as u32,
+            quads: p.quads as u32,
+            states_at: h.states as u32,
+            rates_at: h.rates as u32,
+            forced_at: h.forced as u32,
+            forced_rates_at: h.forced_rates as u32,
+            tape_at: h.tape as u32,
+            tape_rows: h.tape_rows as u32,
+            hidden_arguments_at: h.hidden_arguments as u32,
+            hidden_values_at: h.hidden_values as u32,
+            outputs_at: h.outputs as u32,
+            d_state_at: h.d_state as u32,
+            d_unit_at: h.d_unit as u32,
+            d_hidden_unit_at: h.d_hidden_unit as u32,
+            left_at: h.left as u32,
+            right_at: h.right as u32,
+            inputs_at: t.inputs as u32,
+            targets_at: t.targets as u32,
+            weights_at: t.weights as u32,
+            initial_at: t.initial as u32,
+            scale_at: t.scale as u32,
+            slices: s.slices as u32,
+            initial_slices: s.initial_slices as u32,
+            slice_quads: s.slice_quads as u32,
+            total_quads: (p.steps * p.quads) as u32,
+            gradient_at: s.gradient as u32,
+            losses_at: s.losses as u32,
+            norms_at: s.norms as u32,
+            blocks: s.blocks as u32,
+            not_a_number: f32::NAN.to_bits(),
+            infinity: f32::INFINITY.to_bits(),
+            alpha,
+            ..Run::default()
+        }
+    }
+
+    /// The dispatches of one pass over `networks` networks: the response, and the gradient where it is wanted.
+    ///
+    /// # Errors
+    /// If a single step or column exceeds what a device can do in one dispatch.
+    pub fn pass(&self, run: Run, capabilities: &Capabilities) -> Result<Vec<Step>> {
+        let p = &self.places;
+        let a = &p.problem.architecture;
+        let shape = a.cell.shape();
+        let networks = run.networks as usize;
+        let lanes = p.quads * QUAD;
+        let mut steps = Vec::new();
+        let mut list = List {
+            steps: &mut steps,
+            capabilities,
+        };
+        let sweeps = Sweeps {
+            problem: &p.problem,
+            layout: &p.layout,
+            packed: &p.packed,
+            tiling: self.tiling,
+        };
+        let blocks = |count: usize, threads: usize| count.div_ceil(threads);
+
+        list.add(
+            self.copy,
+            [blocks(p.packed.copied(), 256), networks, 1],
+            run,
+            networks * p.packed.stride,
+            1,
+        )?;
+        let (long, short) = (a.units.max(a.outputs), a.units.min(a.outputs));
+        if let Some(kernel) = self.inverse {
+            let iterations = kernels::orthogonalise_iterations(p);
+            for (begin, end) in chunks(short, iterations, 16)? {
+                list.add(
+                    kernel,
+                    [1, networks, 1],
+                    Run { begin, end, ..run },
+                    networks * long * short * (end - begin) as usize,
+                    16 + iterations * (end - begin) as usize,
+                )?;
+            }
+            let mut rows = chunks(short, 2 + short, 1)?;
+            rows.reverse();
+            for (begin, end) in rows {
+                list.add(
+                    kernel + 1,
+                    [blocks(long, 64), networks, 1],
+                    Run { begin, end, ..run },
+                    networks * long * short * (end - begin) as usize,
+                    1 + (2 + short) * (end - begin) as usize,
+                )?;
+            }
+            list.add(
+                kernel + 2,
+                [blocks(p.packed.units, 64), networks, 1],
+                run,
+                networks * a.units * a.outputs,
+                a.outputs,
+            )?;
+        }
+        let rows = a
+            .state_dim()
+            .max(p.problem.unit_gradients() * a.units)
+            .max(shape.hidden_parameters.len() * a.hidden);
+        list.add(
+            self.start,
+            [blocks(rows * p.quads, 64), networks, 1],
+            run,
+            networks * a.units * a.outputs * lanes,
+            a.outputs,
+        )?;
+        // Multiplications of a step.
+        let matrices = shape.gates * a.units * (a.recurrent_columns() + a.inputs)
+            + if shape.has_hidden {
+                a.hidden * a.units
+            } else {
+                0
+            }
+            + a.units * a.outputs;
+        let tiles = p.quads.div_ceil(self.tiling.quads);
+        let step_work = networks * lanes * (matrices + 16 * a.units);
+        let affordable = (capabilities.dispatch_work / step_work.max(1) as u64).max(1) as usize;
+        let (once, each) = sweeps.forward_iterations();
+        for (begin, end) in chunks_of(p.steps, each, once, affordable)? {
+            list.add(
+                self.forward,
+                [tiles, networks, 1],
+                Run { begin, end, ..run },
+                step_work * (end - begin) as usize,
+                once + each * (end - begin) as usize,
+            )?;
+        }
+        for (begin, end) in chunks_of(p.steps, 0, 0, capabilities.workgroups)? {
+            let count = (end - begin) as usize;
+            let run = Run { begin, end, ..run };
+            list.add(
+                self.readout,
+                [blocks(a.outputs.div_ceil(4) * p.quads, 64), count, networks],
+                run,
+                networks * lanes * count * a.outputs * a.units,
+                a.units + 4,
+            )?;
+            list.add(
+                self.loss,
+                [count, networks, 1],
+                run,
+                networks * lanes * count * a.outputs * 8,
+                kernels::loss_iterations(p),
+            )?;
+        }
+        let Some(backward) = &self.backward else {
+            return Ok(steps);
+        };
+        let (once, each) = sweeps.backward_iterations();
+        let mut times = chunks_of(p.steps, each, once, affordable)?;
+        times.reverse();
+        for (begin, end) in times {
+            list.add(
+                backward.sweep,
+                [tiles, networks, 1],
+                Run { begin, end, ..run },
+                step_work * (end - begin) as usize,
+                once + each * (end - begin) as usize,
+            )?;
+        }
+        if let Some(kernel) = backward.initial {
+            for (kernel, rows, inner) in [
+                (kernel, a.outputs, a.units),
+                (kernel + 1, a.units, a.outputs),
+            ] {
+                list.add(
+                    kernel,
+                    [blocks(rows * p.quads, 64), networks, 1],
+                    run,
+                    networks * lanes * rows * inner * 3,
+                    inner,
+                )?;
+            }
+        }
+        for &(kernel, tiles, initial, work) in &backward.products {
+            let s = &p.sums;
+            let (count, sections, run) = match initial {
+                None => (s.slices, p.steps, run),
+                Some(sections) => (
+                    s.initial_slices,
+                    sections,
+                    Run {
+                        first_slice: s.slices as u32,
+                        slice_quads: s.initial_slice_quads as u32,
+                        total_quads: (sections * p.quads) as u32,
+                        ..run
+                    },
+                ),
+            };
+            list.add(
+                kernel,
+                [tiles, count, networks],
+                run,
+                networks * lanes * sections * work,
+                run.slice_quads as usize / DEPTH * ITERATIONS_PER_DEPTH + 1,
+            )?;
+        }
+        for (begin, end) in chunks_of(p.sums.blocks, 0, 0, capabilities.workgroups)? {
+            list.add(
+                backward.reduce,
+                [(end - begin) as usize, networks, 1],
+                Run { begin, end, ..run },
+                networks * p.layout.total * p.sums.slices,
+                p.sums.slices + p.sums.initial_slices + 24,
+            )?;
+        }
+        Ok(steps)
+    }
+}
+
+/// Collects dispatches and checks them against what a device takes.
+struct List<'a> {
+    steps: &'a mut Vec<Step>,
+    capabilities: &'a Capabilities,
+}
+
+impl List<'_> {
+    fn add(
+        &mut self,
+        kernel: usize,
+        workgroups: [usize; 3],
+        run: Run,
+        work: usize,
+        iterations: usize,
+    ) -> Result<()> {
+        if workgroups.iter().any(|&n| n > self.capabilities.workgroups) || iterations > ITERATIONS {
+            return Err(too_large(format!(
+                "{workgroups:?} workgroups of {iterations} iterations"
+            )));
+        }
+        if workgroups.contains(&0) {
+            return Ok(());
+        }
+        self.steps.push(Step {
+            kernel,
+            workgroups: workgroups.map(|n| n as u32),
+            run,
+            work: work as u64,
+            iterations,
+        });
+        Ok(())
+    }
+}
+
+fn too_large(found: String) -> Error {
+    Error::argument(
+        "network and batch on a graphics card",
+        found,
+        format!("dispatches of at most 65535 workgroups and {ITERATIONS} iterations; use the CPU"),
+    )
+}
+
+/// Cuts `count` steps of `each` iterations, `once` before them, so that no dispatch exceeds [`ITERATIONS`].
+fn chunks(count: usize, each: usize, once: usize) -> Result<Vec<(u32, u32)>> {
+    chunks_of(count, each, once, usize::MAX)
+}
+
+/// The same with at most `most` steps in a chunk.
+pub fn chunks_of(count: usize, each: usize, once: usize, most: usize) -> Result<Vec<(u32, u32)>> {
+    let fitting = ITERATIONS.saturating_sub(once) / each.max(1);
+    if fitting == 0 {
+        return Err(too_large(format!("a step of {each} iterations")));
+    }
+    let length = fitting.min(most).max(1);
+    Ok((0..count)
+        .step_by(length)
+        .map(|begin| (begin as u32, count.min(begin.saturating_add(length)) as u32))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Problem;
+    use nullcline_data::settings::{Settings, Value};
+    use nullcline_models::architecture::{Architecture, CellKind, Readout};
+    use nullcline_models::optimisers::{Optimiser, Rule};
+    use nullcline_tasks::{Loss, Split};
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    proptest! {
+        #[test]
+        fn chunks_tile_the_steps_within_the_iterations(
+            count in 0usize..5000, each in 0usize..5000, once in 0usize..20_000, most in 1usize..1000
+        ) {
+            let chunks = chunks_of(count, each, once, most).unwrap();
+            let mut next = 0;
+            for (begin, end) in chunks {
+                prop_assert_eq!(begin, next);
+                prop_assert!(end > begin && (end - begin) as usize <= most);
+                prop_assert!(once + each * (end - begin) as usize <= ITERATIONS);
+                next = end;
+            }
+            prop_assert_eq!(next as usize, count);
+        }
+    }
+
+    const CARD: Capabilities = Capabilities {
+        workgroup_bytes: 48 << 10,
+        threads: 1024,
+        workgroups: 65_535,
+        binding_bytes: 1 << 31,
+        busy: 264,
+        dispatch_work: 1 << 34,
+        submission_work: 1 << 34,
+    };
+
+    fn validate(kernel: &Kernel) {
+        let module = naga::front::wgsl::parse_str(&kernel.source)
+            .unwrap_or_else(|e| panic!("{}: {}", kernel.label, e.emit_to_string(&kernel.source)));
+        naga::valid::Validator::new(
+            naga::valid::ValidationFlags::all(),
+            naga::valid::Capabilities::empty(),
+        )
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{}: {e:?}\n{}", kernel.label, kernel.source));
+    }
+
+    fn problem(
+        cell: CellKind,
+        readout: Readout,
+        loss: Loss,
+        forcing: bool,
+        observed: bool,
+        backward: bool,
+    ) -> Problem {
+        Problem {
+            architecture: Architecture {
+                cell,
+                inputs: if observed { 0 } else { 2 },
+                units: 7,
+                hidden: if cell.shape().has_hidden { 9 } else { 0 },
+                outputs: 3,
+                bias: loss == Loss::MeanSquaredError,
+                readout,
+                train_leak: true,
+            },
+            loss,
+            forcing,
+            observed,
+            backward,
+            input_gate_rows: crate::text::input_gate_rows(cell),
+        }
+    }
+
+    /// Every kernel of every cell, readout, loss and way to start, with operands and weights in workgroup
+    /// memory and without, and every width of a thread's block.
+    #[test]
+    fn every_shader_is_valid() {
+        let mut seen = HashSet::new();
+        for &cell in CellKind::ALL {
+            for readout in [
+                Readout::Linear,
+                Readout::LinearWithoutBias,
+                Readout::Identity,
+            ] {
+                for loss in [Loss::MeanSquaredError, Loss::CrossEntropy] {
+                    for (forcing, observed) in [(false, false), (false, true), (true, true)] {
+                        for backward in [false, true] {
+                            let problem = problem(cell, readout, loss, forcing, observed, backward);
+                            let places = Places::new(problem, 5, 6);
+                            let mut tilings: Vec<Tiling> = Vec::new();
+                            // All placements for one combination, one placement for each of the others.
+                            let thorough = readout == Readout::Linear && backward && !observed;
+                            for rows in [1, 2, 4] {
+                                for (operands, weights) in
+                                    [(true, true), (false, false), (true, false)]
+                                {
+                                    let placement = Placement { operands, weights };
+                                    tilings.push(Tiling {
+                                        quads: 2,
+                                        rows,
+                                        threads: 32,
+                                        forward: placement,
+                                        backward: placement,
+                                    });
+                                }
+                            }
+                            let count = if thorough { tilings.len() } else { 1 };
+                            for (k, tiling) in tilings.into_iter().take(count).enumerate() {
+                                let program = Program::new(places.clone(), tiling, k % 2 == 0);
+                                for kernel in &program.kernels {
+                                    if seen.insert(kernel.source.clone()) {
+                                        validate(kernel);
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_shader_of_an_update_is_valid() {
+        let places = Places::new(
+            problem(
+                CellKind::LeakyRateTanh,
+                Readout::Linear,
+                Loss::MeanSquaredError,
+                false,
+                false,
+                true,
+            ),
+            5,
+            6,
+        );
+        validate(&kernels::decide(&places));
+        for rule in [Rule::Adam, Rule::AdamW, Rule::RAdam, Rule::Sgd] {
+            for nesterov in [false, true] {
+                let optimiser = Optimiser {
+                    rule,
+                    beta1: 0.9,
+                    beta2: 0.999,
+                    epsilon: 1e-8,
+                    weight_decay: 0.01,
+                    momentum: 0.9,
+                    nesterov,
+                };
+                validate(&kernels::update(&places, &optimiser, Some(&(3..10))));
+            }
+        }
+        for kind in nullcline_tasks::TASKS {
+            let mut settings = Settings::from_defaults("task", &[kind.keys]);
+            if kind.keys.iter().any(|key| key.name == "file") {
+                settings
+                    .set("file", Value::Text("builtin:mitbih_208".to_owned()))
+                    .unwrap();
+            }
+            let task = (kind.build)(&settings).unwrap();
+            if let Some(shader) = task.shader(Split::Training) {
+                validate(&crate::trials::draw(&places, &shader));
+            } else {
+                assert_eq!(task.kind(), "noise");
+            }
+        }
+    }
+
+    /// Chunks of every pass stay within the iterations of an invocation, whatever the shape.
+    #[test]
+    fn no_dispatch_exceeds_the_iterations() {
+        for (units, outputs, steps, batch) in [
+            (1, 1, 1, 1),
+            (512, 8, 100, 64),
+            (3, 3, 70_000, 5),
+            (512, 300, 20, 33),
+        ] {
+            let mut problem = problem(
+                CellKind::Lstm,
+                Readout::Linear,
+                Loss::MeanSquaredError,
+                true,
+                true,
+                true,
+            );
+            problem.architecture.units = units;
+            problem.architecture.outputs = outputs;
+            let places = Places::new(problem, steps, batch);
+            let tiling = tiling(&places, 3, &CARD);
+            let program = Program::new(places, tiling, true);
+            let steps = program
+                .pass(Program::run(&program.places, 3, 0.1), &CARD)
+                .unwrap();
+            for step in &steps {
+                assert!(step.iterations <= ITERATIONS);
+                assert!(
+                    step.workgroups
+                        .iter()
+                        .all(|&n| n > 0 && n as usize <= CARD.workgroups)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn few_networks_give_many_small_tiles_and_many_networks_large_ones() {
+        let mut problem = problem(
+            CellKind::LeakyRateTanh,
+            Readout::Linear,
+            Loss::MeanSquaredError,
+            false,
+            false,
+            true,
+        );
+        problem.architecture.units = 64;
+        let places = Places::new(problem, 100, 64);
+        let one = tiling(&places, 1, &CARD);
+        let many = tiling(&places, 1000, &CARD);
+        assert_eq!((one.quads, one.rows, one.threads), (1, 1, 64));
+        assert_eq!((many.quads, many.rows, many.threads), (8, 4, 128));
+        assert!(many.forward.weights && many.backward.weights);
+    }
+
+    #[test]
+    fn a_step_that_is_too_long_is_refused() {
+        assert!(chunks_of(1, 60_000, 0, 1).is_err());
+        assert!(chunks_of(1, 100, 59_000, 1).is_err());
+    }
+}

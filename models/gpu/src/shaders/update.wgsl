@@ -1,0 +1,43 @@
+
+const TRAINING_STRIDE: u32 = 3u * PARAMETER_STRIDE + 4u;
+
+@compute @workgroup_size(BLOCK)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+    let index = run.begin * BLOCKu + id.x;
+    let network = id.y;
+    if (index >= PARAMETERS) { return; }
+    let state = network * TRAINING_STRIDE;
+    let control = state + 3u * PARAMETER_STRIDE;
+    let at = network * PARAMETER_STRIDE + index;
+    let action = training[control + 2u];
+    if (action == 0.0) { return; }
+    if (action == 2.0) {
+        parameters[at] = training[state + 2u * PARAMETER_STRIDE + index];
+        return;
+    }
+    var p = parameters[at];
+    training[state + 2u * PARAMETER_STRIDE + index] = p;
+    if (table[run.trainable_at + index] == 0u) {
+        CLAMP
+        parameters[at] = p;
+        return;
+    }
+CONSTANTS
+    let factors = run.factors_at + (run.update_in_block * run.networks + network) * 8u;
+    let step = bitcast<f32>(table[factors]);
+    let root2 = bitcast<f32>(table[factors + 1u]);
+    let rectified_step = bitcast<f32>(table[factors + 2u]);
+    let rate = bitcast<f32>(table[factors + 3u]);
+    let shrink = bitcast<f32>(table[factors + 4u]);
+    let rectified = table[factors + 5u] != 0u;
+    let first_update = table[factors + 6u] != 0u;
+    var g = sums[network * run.sums_stride + run.gradient_at + index] * training[control + 1u];
+    var m = training[state + index];
+    var v = training[state + PARAMETER_STRIDE + index];
+    DECAY
+    RULE
+    CLAMP
+    training[state + index] = m;
+    training[state + PARAMETER_STRIDE + index] = v;
+    parameters[at] = p;
+}
