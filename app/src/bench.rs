@@ -2,16 +2,9 @@
 
 use crate::devices::Devices;
 use crate::session::Outcome;
-use ndarray::{Array3, ArrayView3};
 use nullcline_data::Error;
-use nullcline_data::random::{Random, Stream};
-use nullcline_data::settings::{Settings, Value};
-use nullcline_models::architecture::Architecture;
-use nullcline_models::engine::{Engine, Learner, Objective, Plan};
-use nullcline_models::ensemble::Ensemble;
-use nullcline_models::optimisers::{Moments, Optimiser, Rule};
-use nullcline_models::registry::{self, MODELS};
-use nullcline_tasks::{Loss, Split, Task, Trials};
+use nullcline_models::engine::Engine;
+use nullcline_models::workload::{Size, Workload};
 use std::time::Instant;
 
 /// What to measure.
@@ -33,8 +26,8 @@ pub struct BenchOptions {
 
 /// Most numbers that the states of all trials may be.
 const MOST_STATES: f64 = 1e9;
-/// Inputs and outputs, as of the 3-bit flip-flop.
-const CHANNELS: usize = 3;
+/// Most weights of all networks.
+const MOST_WEIGHTS: f64 = 1e9;
 /// Least time measured, in seconds, after one update that is not.
 const MEASURED_SECONDS: f64 = 1.0;
 
@@ -116,88 +109,34 @@ pub fn bench_on(options: &BenchOptions, engine: &mut dyn Engine) -> Outcome<Meas
         )
         .into());
     }
-    let kind = registry::kind(&options.cell).ok_or_else(|| {
-        let known: Vec<&str> = MODELS.iter().map(|kind| kind.name).collect();
-        Error::argument("--cell", &options.cell, known.join(", "))
-    })?;
-    let mut settings = Settings::from_defaults("model", kind.keys);
-    let plrnn = settings.keys().any(|key| key.name == "hidden");
-    settings
-        .set(
-            if plrnn { "hidden" } else { "units" },
-            Value::Integer(options.hidden as i64),
+    let weights = options.hidden as f64 * options.hidden as f64 * options.networks as f64;
+    if weights > MOST_WEIGHTS {
+        return Err(Error::argument(
+            "--hidden x --hidden x --networks",
+            format!("{weights:.1e} weights"),
+            format!("at most {MOST_WEIGHTS:.0e}: they are kept in memory"),
         )
-        .map_err(|_| {
-            Error::argument(
-                "--hidden",
-                options.hidden.to_string(),
-                "an integer from 1 to 100000",
-            )
-        })?;
-    let (architecture, initialisation) = kind.build(&settings, CHANNELS, CHANNELS)?;
-    let mut ensemble = Ensemble::new(architecture, &initialisation, options.networks, 1);
-    let architecture = ensemble.architecture.clone();
-    let mut random = Random::new(1, Stream::TRIALS, 0);
-    let mut numbers = |dim| {
-        Array3::from_shape_simple_fn((options.batch, options.steps, dim), || {
-            2.0 * random.uniform_f32() - 1.0
-        })
-    };
-    let task = SameTrials(Trials {
-        inputs: numbers(CHANNELS),
-        targets: numbers(CHANNELS),
-        mask: None,
-        initial: None,
-    });
-    let count = architecture.parameter_count();
-    let mut plan = Plan {
-        architecture: &architecture,
-        objective: Objective {
-            loss: Loss::MeanSquaredError,
-            forcing: None,
-        },
-        optimiser: Optimiser {
-            rule: Rule::Adam,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            weight_decay: 0.0,
-            momentum: 0.0,
-            nesterov: false,
-        },
-        clip: 0.0,
-        trainable: &vec![true; count],
-        leak: None,
-        task: &task,
+        .into());
+    }
+    let mut work = Workload::new(&Size {
+        cell: options.cell.clone(),
+        hidden: options.hidden,
         batch: options.batch,
-        updates: 0..1,
-    };
-    let mut moments = vec![Moments::new(count); options.networks];
-    let mut previous = ensemble.parameters.clone();
+        steps: options.steps,
+        networks: options.networks,
+    })?;
     let mut seconds = Vec::new();
+    let mut updates = 1;
     let begun = Instant::now();
     while seconds.len() < 4 || begun.elapsed().as_secs_f64() < MEASURED_SECONDS {
-        let mut learners: Vec<Learner> = ensemble
-            .parameters
-            .iter_mut()
-            .zip(&mut moments)
-            .zip(&mut previous)
-            .map(|((parameters, moments), previous)| Learner {
-                parameters,
-                moments,
-                previous,
-                trial_seed: 1,
-                learning_rates: plan.updates.clone().map(|_| 1e-4).collect(),
-            })
-            .collect();
         let started = Instant::now();
-        engine.advance(&plan, &mut learners)?;
-        let made = plan.updates.end - plan.updates.start;
+        work.advance(engine, updates)?;
         let elapsed = started.elapsed().as_secs_f64();
-        seconds.push(elapsed / made as f64);
+        seconds.push(elapsed / updates as f64);
         // Several updates at a time where they are short, as in training.
-        let next = if elapsed < 0.05 { 2 * made } else { made };
-        plan.updates = plan.updates.end..plan.updates.end + next;
+        if elapsed < 0.05 {
+            updates *= 2;
+        }
     }
     // The first update touches fresh memory.
     let best = seconds
@@ -205,9 +144,7 @@ pub fn bench_on(options: &BenchOptions, engine: &mut dyn Engine) -> Outcome<Meas
         .skip(1)
         .copied()
         .fold(f64::INFINITY, f64::min);
-    let operations =
-        operations(&architecture, options.batch, options.steps) * options.networks as f64;
-    let gflops = operations / best / 1e9;
+    let gflops = work.operations() / best / 1e9;
     let rate = options.networks as f64 / best;
     Ok(Measurement {
         options: BenchOptions {
@@ -219,40 +156,4 @@ pub fn bench_on(options: &BenchOptions, engine: &mut dyn Engine) -> Outcome<Meas
         network_updates_per_second: rate,
         gflops,
     })
-}
-
-/// A task that always gives the same trials: what is measured is training, not the drawing of trials.
-struct SameTrials(Trials);
-
-impl Task for SameTrials {
-    fn kind(&self) -> &'static str {
-        "same_trials"
-    }
-    fn input_names(&self) -> Vec<String> {
-        (1..=CHANNELS).map(|i| format!("input_{i}")).collect()
-    }
-    fn output_names(&self) -> Vec<String> {
-        (1..=CHANNELS).map(|i| format!("output_{i}")).collect()
-    }
-    fn loss(&self) -> Loss {
-        Loss::MeanSquaredError
-    }
-    fn trials(&self, _split: Split, _seed: u64, _index: u64, _batch: usize) -> Trials {
-        self.0.clone()
-    }
-    fn metrics(&self, _outputs: ArrayView3<f32>, _trials: &Trials) -> Vec<(&'static str, f64)> {
-        Vec::new()
-    }
-    fn metric_names(&self) -> &'static [&'static str] {
-        &[]
-    }
-}
-
-/// Floating-point operations of the matrix products of one update: 2 per weight, step and trial forward,
-/// 4 backward. Pointwise work is not counted, as is customary.
-fn operations(architecture: &Architecture, batch: usize, steps: usize) -> f64 {
-    let layout = architecture.layout();
-    let weights =
-        layout.recurrent.len() + layout.hidden.len() + layout.input.len() + layout.readout.len();
-    6.0 * weights as f64 * (batch * steps) as f64
 }

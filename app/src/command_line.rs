@@ -236,21 +236,20 @@ fn threads(told: Option<usize>) -> Outcome<Option<usize>> {
 }
 
 fn perform(arguments: Arguments) -> Outcome<ExitCode> {
+    let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = threads(arguments.threads)? {
         // The tables' library has a pool of its own. Set before any thread is started.
         // SAFETY: no other thread exists yet that could read the environment.
         unsafe { std::env::set_var("POLARS_MAX_THREADS", threads.to_string()) };
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .map_err(|error| {
-                Error::argument(
-                    "--threads",
-                    error.to_string(),
-                    "threads that can be started",
-                )
-            })?;
+        pool = pool.num_threads(threads);
     }
+    if matches!(arguments.verb, None | Some(Verb::Desktop(_))) {
+        pool = pool.start_handler(|_| crate::desktop::stand_back());
+    }
+    pool.build_global().map_err(|error| {
+        let allowed = "threads that can be started";
+        Error::argument("--threads", error.to_string(), allowed)
+    })?;
     match arguments.verb {
         None => desktop(DesktopArguments {
             device: "auto".to_owned(),

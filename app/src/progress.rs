@@ -2,7 +2,7 @@
 
 use crate::session::Event;
 use indicatif::{ProgressBar, ProgressStyle};
-use nullcline_models::training::Status;
+use nullcline_models::training::{HistoryRow, Status};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -48,21 +48,23 @@ impl Progress {
                     .iter()
                     .filter(|s| **s == Status::Running)
                     .count();
-                let loss = trainer
-                    .history()
-                    .iter()
-                    .rev()
-                    .find_map(|row| row.held_out_loss);
+                let loss = held_out_loss(trainer.history());
                 let networks = trainer.ensemble().len();
-                let mut words = format!("{rate:.0} updates/s");
+                let mut words = if networks > 1 {
+                    format!("{rate:.0} network-updates/s, {running} of {networks} networks at work")
+                } else {
+                    format!("{rate:.0} updates/s")
+                };
                 if let Some(loss) = loss {
-                    words += &format!(", held-out loss {loss:.3e}");
-                }
-                if networks > 1 {
-                    words += &format!(", {running} of {networks} networks at work");
+                    let which = if networks > 1 {
+                        "median held-out"
+                    } else {
+                        "held-out"
+                    };
+                    words += &format!(", {which} loss {loss:.3e}");
                 }
                 if seconds_left.is_finite() && running > 0 {
-                    words += &format!(", {} left", duration(seconds_left));
+                    words += &format!(", at most {} left", duration(seconds_left));
                 }
                 if self.terminal {
                     let bar = self.bar.get_or_insert_with(|| {
@@ -103,6 +105,23 @@ impl Progress {
     }
 }
 
+/// The held-out loss of the last evaluation, the median over the networks it was made of.
+fn held_out_loss(history: &[HistoryRow]) -> Option<f64> {
+    let evaluated = || {
+        history
+            .iter()
+            .rev()
+            .filter(|row| row.held_out_loss.is_some())
+    };
+    let update = evaluated().next()?.update;
+    let mut losses: Vec<f64> = evaluated()
+        .take_while(|row| row.update == update)
+        .filter_map(|row| row.held_out_loss)
+        .collect();
+    losses.sort_by(f64::total_cmp);
+    losses.get((losses.len() - 1) / 2).copied()
+}
+
 /// Seconds as people say them: 42 s, 3 min 5 s, 2 h 10 min.
 pub fn duration(seconds: f64) -> String {
     let total = seconds.round().max(0.0) as u64;
@@ -115,6 +134,31 @@ pub fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loss_of_an_ensemble_is_the_median_of_its_last_evaluation() {
+        let row = |update, network, held_out_loss| HistoryRow {
+            update,
+            network,
+            loss: 9.0,
+            held_out_loss,
+            metrics: Vec::new(),
+            learning_rate: 0.1,
+            seconds: 0.0,
+        };
+        let mut history = vec![row(1, 0, None)];
+        assert_eq!(held_out_loss(&history), None);
+        history.extend([
+            row(50, 0, Some(5.0)),
+            row(50, 1, Some(6.0)),
+            row(60, 0, None),
+        ]);
+        assert_eq!(held_out_loss(&history), Some(5.0));
+        history.extend([3.0, 1.0, 2.0].map(|loss| row(100, 0, Some(loss))));
+        assert_eq!(held_out_loss(&history), Some(2.0));
+    }
+
     #[test]
     fn durations_read_well() {
         for (seconds, text) in [

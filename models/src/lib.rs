@@ -20,3 +20,4 @@ pub mod simd;
 pub mod torch;
 pub mod training;
 pub mod weights;
+pub mod workload;

@@ -128,6 +128,16 @@ pub enum DesktopError {
     NoScreenshot,
 }
 
+/// Lets the window's own thread go first, wherever this thread and that one want the same core: called on the
+/// threads that train and analyse.
+pub fn stand_back() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: a call without pointers. On Linux it is the calling thread whose priority is set.
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+    }
+}
+
 /// The window's device is opened as training wants it, so that the two can share it.
 fn wgpu_options() -> eframe::egui_wgpu::WgpuConfiguration {
     let mut options = eframe::egui_wgpu::WgpuConfiguration::default();

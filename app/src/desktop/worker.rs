@@ -6,6 +6,7 @@
 use super::Open;
 use super::draft::Section;
 use super::snapshot::Snapshot;
+use super::stand_back;
 use crate::devices::{self, Device, Devices, WindowDevice};
 use crate::drawings;
 use crate::experiment::Experiment;
@@ -270,6 +271,7 @@ impl Jobs {
         let hand = Arc::clone(&control);
         let number = reporter.job;
         let body = move || {
+            stand_back();
             let end = match job(&reporter, &hand) {
                 Ok(()) => End::Done,
                 Err(Fault::Stopped) => End::Stopped,
@@ -659,6 +661,7 @@ impl Live {
         let experiment = light(experiment, shown);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(1)
+            .start_handler(|_| stand_back())
             .build()
             .ok()?;
         let body = move || {

@@ -234,12 +234,21 @@ impl Device {
         }
         let (_, layout) = self.layout(kernel.writes);
         let layout = layout.clone();
-        let module = self
-            .device
-            .create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(kernel.label),
-                source: wgpu::ShaderSource::Wgsl(kernel.source.as_str().into()),
-            });
+        let mut checks = wgpu::ShaderRuntimeChecks::checked();
+        if kernel.trusted {
+            // Clamped indices and counted loops would cost a good part of the innermost loops.
+            checks.bounds_checks = false;
+            checks.force_loop_bounding = false;
+            checks.int_div_checks = false;
+        }
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(kernel.label),
+            source: wgpu::ShaderSource::Wgsl(kernel.source.as_str().into()),
+        };
+        // SAFETY: the kernels that are trusted are this crate's own. Their loops are bounded by numbers of the
+        // problem, they divide by sizes that are at least 1, and their indices stay in the places that `layout`
+        // gives them: rows and columns beyond a matrix are cut off or clamped where they are read.
+        let module = unsafe { self.device.create_shader_module_trusted(descriptor, checks) };
         let pipeline = self
             .device
             .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

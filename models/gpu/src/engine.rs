@@ -5,7 +5,9 @@ use crate::device::{Compiled, Device, Failure, buffer};
 use crate::groups::{Room, group_size, updates_ahead};
 use crate::kernels;
 use crate::launch::{Program, Run, Step, chunks_of, tiling};
-use crate::layout::{BLOCK, Bytes, CONTROL, FACTORS, ITERATIONS, Places, Problem, QUAD, Table};
+use crate::layout::{
+    BLOCK, Bytes, CONTROL, FACTORS, ITERATIONS, Places, Problem, QUAD, RECORDS, Table,
+};
 use crate::text::input_gate_rows;
 use crate::trials;
 use ndarray::{Array3, Axis};
@@ -20,9 +22,6 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Updates whose losses are kept on the device before they are brought to the host, times networks.
-const RECORDS: usize = 1 << 22;
-
 /// Trains on a graphics card.
 ///
 /// Whatever the number of networks, it goes through in groups that fit the device; the result of a network is the
@@ -32,6 +31,19 @@ pub struct GpuEngine {
     programs: Vec<(ProgramKey, Arc<Loaded>)>,
     /// Bytes that a group may take since memory ran out with more.
     group_bytes: u64,
+}
+
+/// What of a device is not to be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restriction {
+    /// Most bytes of one buffer.
+    pub binding_bytes: Option<u64>,
+    /// Most bytes of all buffers together: beyond it memory runs out.
+    pub memory_bytes: Option<u64>,
+    /// Most bytes of workgroup memory.
+    pub workgroup_bytes: Option<usize>,
+    /// Workgroups that fill the device: few make for large tiles, many for small ones.
+    pub busy: Option<usize>,
 }
 
 /// What a program depends on.
@@ -83,22 +95,19 @@ impl GpuEngine {
         }
     }
 
-    /// Plays a smaller device, for tests: no buffer above `binding_bytes`, all buffers together not above
-    /// `memory_bytes`, no more than `workgroup_bytes` of workgroup memory. What the device has not is not given.
-    pub fn restrict(
-        &mut self,
-        binding_bytes: Option<u64>,
-        memory_bytes: Option<u64>,
-        workgroup_bytes: Option<usize>,
-    ) {
+    /// Plays a smaller device, for tests. What the device has not is not given.
+    pub fn restrict(&mut self, restriction: Restriction) {
         let c = &mut self.device.capabilities;
-        if let Some(bytes) = binding_bytes {
+        if let Some(bytes) = restriction.binding_bytes {
             c.binding_bytes = c.binding_bytes.min(bytes);
         }
-        if let Some(bytes) = workgroup_bytes {
+        if let Some(bytes) = restriction.workgroup_bytes {
             c.workgroup_bytes = c.workgroup_bytes.min(bytes);
         }
-        self.device.memory = memory_bytes;
+        if let Some(busy) = restriction.busy {
+            c.busy = busy;
+        }
+        self.device.memory = restriction.memory_bytes;
     }
 
     /// Draws the training trials of an update on the device, one set for every seed, and brings them to the
@@ -607,7 +616,7 @@ impl Engine for GpuEngine {
             })
             .collect();
         // Losses of so many updates at a time.
-        let most = (RECORDS / learners.len().max(1)).clamp(1, 4096) as u64;
+        let most = RECORDS as u64;
         let mut begin = plan.updates.start;
         while begin < plan.updates.end {
             let span = begin..plan.updates.end.min(begin + most);

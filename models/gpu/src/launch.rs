@@ -554,12 +554,19 @@ mod tests {
     fn validate(kernel: &Kernel) {
         let module = naga::front::wgsl::parse_str(&kernel.source)
             .unwrap_or_else(|e| panic!("{}: {}", kernel.label, e.emit_to_string(&kernel.source)));
-        naga::valid::Validator::new(
+        let info = naga::valid::Validator::new(
             naga::valid::ValidationFlags::all(),
             naga::valid::Capabilities::empty(),
         )
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}: {e:?}\n{}", kernel.label, kernel.source));
+        // What DirectX and Metal are given can be written, if not run, anywhere.
+        let mut text = String::new();
+        naga::back::hlsl::Writer::new(&mut text, &Default::default(), &Default::default())
+            .write(&module, &info, None)
+            .unwrap_or_else(|e| panic!("{}: {e:?}", kernel.label));
+        naga::back::msl::write_string(&module, &info, &Default::default(), &Default::default())
+            .unwrap_or_else(|e| panic!("{}: {e:?}", kernel.label));
     }
 
     fn problem(

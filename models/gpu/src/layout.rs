@@ -404,6 +404,9 @@ pub struct Training {
 /// at hand does (`APPLY`, `RESTORE`, `NOTHING` of the shader).
 pub const CONTROL: usize = 4;
 
+/// Updates of a network whose losses are kept on the device before they are brought to the host, at most.
+pub const RECORDS: usize = 4096;
+
 impl Training {
     /// Floats of one network.
     pub fn stride(self) -> usize {
@@ -480,7 +483,7 @@ impl Places {
         let packed = floats(self.packed.stride);
         let parameters = floats(self.training.parameters);
         let training = if trains {
-            floats(self.training.stride())
+            floats(self.training.stride() + RECORDS)
         } else {
             0
         };

@@ -25,4 +25,4 @@ mod text;
 mod trials;
 
 pub use adapters::{AdapterDescription, Request, adapters, device_descriptor};
-pub use engine::GpuEngine;
+pub use engine::{GpuEngine, Restriction};

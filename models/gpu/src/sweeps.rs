@@ -43,6 +43,8 @@ pub struct Kernel {
     pub source: String,
     /// Bits of [`writes`].
     pub writes: u8,
+    /// Whether it may run without the checks of its indices and loops: all but those with a task's own text.
+    pub trusted: bool,
 }
 
 /// Addresses inside one network's part, and the constants of a problem.
@@ -599,6 +601,7 @@ impl Sweeps<'_> {
             label: "forward",
             source: out,
             writes: writes::HISTORY,
+            trusted: true,
         }
     }
 
@@ -887,6 +890,7 @@ impl Sweeps<'_> {
             label: "backward",
             source: out,
             writes: writes::HISTORY,
+            trusted: true,
         }
     }
 

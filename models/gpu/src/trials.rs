@@ -133,6 +133,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
         label: "draw",
         source,
         writes: writes::TRIALS,
+        trusted: false,
     }
 }
 

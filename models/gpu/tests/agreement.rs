@@ -2,7 +2,7 @@
 
 mod support;
 
-use nullcline_gpu::GpuEngine;
+use nullcline_gpu::{GpuEngine, Restriction};
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
 use nullcline_models::engine::{CpuEngine, Engine, Job, Objective};
 use nullcline_models::network::Network;
@@ -365,7 +365,10 @@ fn placement_changes_no_bit() {
         let want = reference.gradients(&a, &objective, &jobs).unwrap();
         for workgroup_bytes in [1024, 4096] {
             let Some(mut gpu) = engine() else { return };
-            gpu.restrict(None, None, Some(workgroup_bytes));
+            gpu.restrict(Restriction {
+                workgroup_bytes: Some(workgroup_bytes),
+                ..Restriction::default()
+            });
             let got = gpu.gradients(&a, &objective, &jobs).unwrap();
             assert_eq!(want, got, "{cell:?}, {workgroup_bytes} bytes");
         }
@@ -399,6 +402,44 @@ fn the_budget_of_iterations_is_kept_by_every_kernel() {
             forcing,
         };
         compare(&mut gpu, &a, &objective, 1, &trials, &mut worst);
+    }
+    println!("worst: {worst:?}");
+}
+
+/// The tiles that a card of any size would be given, from one quad of trials and one unit for a thread to eight
+/// quads and four units, agree with the CPU and with each other to the bit.
+#[test]
+fn tiles_change_no_bit() {
+    let _turn = turn();
+    let mut worst = Worst::default();
+    for (cell, units, batch) in [
+        (CellKind::LeakyRateTanh, 64, 64),
+        (CellKind::LeakyCurrentTanh, 37, 30),
+        (CellKind::Lstm, 33, 50),
+        (CellKind::ClippedShallowPlrnn, 18, 41),
+    ] {
+        let a = architecture(cell, Readout::Linear, [3, units, 70, 2]);
+        let trials = trials(&a, batch, 3, true, false, false, 5);
+        let parameters = parameters(&a, 3);
+        let jobs = [Job {
+            parameters: &parameters,
+            trials: &trials,
+        }];
+        let objective = plain(Loss::MeanSquaredError);
+        let want = CpuEngine::new().gradients(&a, &objective, &jobs).unwrap();
+        let mut first = None;
+        for busy in [1, 6, 1000] {
+            let Some(mut gpu) = engine() else { return };
+            gpu.restrict(Restriction {
+                busy: Some(busy),
+                ..Restriction::default()
+            });
+            let got = gpu.gradients(&a, &objective, &jobs).unwrap();
+            let error = gradient_error(&a, &want[0].gradient, &got[0].gradient);
+            assert!(error < GRADIENTS, "{cell:?} {busy}: {error}");
+            worst.gradient = worst.gradient.max(error);
+            assert!(*first.get_or_insert(got.clone()) == got, "{cell:?} {busy}");
+        }
     }
     println!("worst: {worst:?}");
 }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use nullcline_gpu::GpuEngine;
+use nullcline_gpu::{GpuEngine, Restriction};
 use nullcline_models::architecture::{CellKind, Readout};
 use nullcline_models::engine::{CpuEngine, Engine, Gradient, Job, Objective, Response};
 use nullcline_tasks::{Loss, Trials};
@@ -50,7 +50,11 @@ fn a_shared_device_with_default_limits_agrees() {
 fn run(limits: Option<(Option<u64>, Option<u64>)>) -> Option<(Vec<Gradient>, Vec<Response>)> {
     let mut gpu = engine()?;
     if let Some((binding, memory)) = limits {
-        gpu.restrict(binding, memory, None);
+        gpu.restrict(Restriction {
+            binding_bytes: binding,
+            memory_bytes: memory,
+            ..Restriction::default()
+        });
     }
     let a = architecture(CellKind::LeakyRateTanh, Readout::Linear, [2, 10, 0, 3]);
     let trials: Vec<Trials> = (0..23)
@@ -104,13 +108,19 @@ fn a_network_without_room_is_an_error() {
         parameters: &parameters,
         trials: &trials,
     }];
-    gpu.restrict(None, Some(1000), None);
+    gpu.restrict(Restriction {
+        memory_bytes: Some(1000),
+        ..Restriction::default()
+    });
     let error = gpu.gradients(&a, &OBJECTIVE, &jobs).unwrap_err();
     assert!(
         error.to_string().contains("no memory for one network"),
         "{error}"
     );
-    gpu.restrict(Some(1000), None, None);
+    gpu.restrict(Restriction {
+        binding_bytes: Some(1000),
+        ..Restriction::default()
+    });
     let error = gpu.gradients(&a, &OBJECTIVE, &jobs).unwrap_err();
     assert!(error.to_string().contains("smaller batch"), "{error}");
 }

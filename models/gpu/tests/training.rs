@@ -4,7 +4,7 @@ mod support;
 
 use ndarray::{Array2, ArrayView3};
 use nullcline_data::settings::{Settings, Value};
-use nullcline_gpu::GpuEngine;
+use nullcline_gpu::{GpuEngine, Restriction};
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
 use nullcline_models::engine::{CpuEngine, Engine, Learner, Objective, Plan, Progress};
 use nullcline_models::optimisers::{Moments, Optimiser, Rule};
@@ -404,13 +404,19 @@ fn calls_groups_and_the_drawing_of_trials_change_no_bit() {
         training(&inner).advance(&mut gpu, &mut cut, updates);
     }
     assert!(cut == want, "in three calls");
-    gpu.restrict(Some(60_000), None, None);
+    gpu.restrict(Restriction {
+        binding_bytes: Some(60_000),
+        ..Restriction::default()
+    });
     assert!(
         training(&inner).run(&mut gpu, 20) == want,
         "in small buffers"
     );
     let Some(mut small) = engine() else { return };
-    small.restrict(None, Some(300_000), None);
+    small.restrict(Restriction {
+        memory_bytes: Some(300_000),
+        ..Restriction::default()
+    });
     assert!(
         training(&inner).run(&mut small, 20) == want,
         "in little memory"
