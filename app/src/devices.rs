@@ -126,14 +126,17 @@ impl Devices {
         Err(Error::argument("--device", self.asked.to_string(), allowed).into())
     }
 
-    /// Opens a graphics card: the window's device where it is the one asked for.
+    /// Opens a graphics card: the window's device where it is the one asked for. A software driver works
+    /// through one queue at a time, and frames would wait in it: there the window keeps its device to itself.
     fn gpu(&self, request: Request) -> nullcline_data::Result<GpuEngine> {
         let fits = |window: &&WindowDevice| {
             let info = window.adapter.get_info();
-            match request {
-                Request::Best => info.device_type != wgpu::DeviceType::Cpu,
-                Request::Named(name) => info.name.to_lowercase().contains(&name.to_lowercase()),
-            }
+            let hardware = info.device_type != wgpu::DeviceType::Cpu;
+            hardware
+                && match request {
+                    Request::Best => true,
+                    Request::Named(name) => info.name.to_lowercase().contains(&name.to_lowercase()),
+                }
         };
         match self.window.as_ref().filter(fits) {
             Some(window) => Ok(GpuEngine::from_device(

@@ -136,6 +136,9 @@ impl Desktop {
                 queue: render.queue.clone(),
             });
         }
+        if draws_in_software(creation) {
+            desktop.jobs.spare_frames();
+        }
         desktop.jobs.list_devices();
         desktop.use_theme(context);
         if let Some(open) = open {
@@ -530,7 +533,7 @@ impl Desktop {
         let Some(screenshot) = &mut self.screenshot else {
             return;
         };
-        context.request_repaint_after(Duration::from_millis(50));
+        context.request_repaint_after(self.jobs.progress_every());
         if screenshot.is_asked {
             if screenshot.outcome.is_set() {
                 context.send_viewport_cmd(ViewportCommand::Close);
@@ -669,6 +672,21 @@ impl eframe::App for Desktop {
         // Scroll positions and open sections of another experiment are no help.
         false
     }
+}
+
+/// Whether the processor draws the window.
+fn draws_in_software(creation: &eframe::CreationContext) -> bool {
+    use eframe::glow::HasContext;
+    if let Some(render) = &creation.wgpu_render_state {
+        return render.adapter.get_info().device_type == eframe::wgpu::DeviceType::Cpu;
+    }
+    creation.gl.as_ref().is_some_and(|gl| {
+        // SAFETY: the context is current on this thread while the window is made.
+        let name = unsafe { gl.get_parameter_string(eframe::glow::RENDERER) }.to_lowercase();
+        ["llvmpipe", "softpipe", "swiftshader"]
+            .iter()
+            .any(|software| name.contains(software))
+    })
 }
 
 fn with_extension(path: PathBuf, extension: &str) -> PathBuf {

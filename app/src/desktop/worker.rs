@@ -29,6 +29,8 @@ use std::time::{Duration, Instant};
 
 /// Least time between two reports of progress: at most twenty a second.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+/// The same where the processor draws the window.
+const PROGRESS_EVERY_IN_SOFTWARE: Duration = Duration::from_millis(250);
 /// Least time between two drawings of the training curve.
 const CURVE_EVERY: Duration = Duration::from_millis(250);
 /// Largest part of the training thread's time that goes into drawing the training curve.
@@ -227,6 +229,8 @@ pub struct Jobs {
     next: u64,
     /// The window's own device, where it has one.
     window: Option<WindowDevice>,
+    /// Time between two reports of progress.
+    progress_every: Duration,
 }
 
 impl Jobs {
@@ -239,12 +243,24 @@ impl Jobs {
             context,
             next: 1,
             window: None,
+            progress_every: PROGRESS_EVERY,
         }
     }
 
     /// Shares the device that draws the window with training.
     pub fn share(&mut self, window: WindowDevice) {
         self.window = Some(window);
+    }
+
+    /// The window is drawn by the processor: progress is reported less often, or drawing it would cost more than
+    /// training.
+    pub fn spare_frames(&mut self) {
+        self.progress_every = PROGRESS_EVERY_IN_SOFTWARE;
+    }
+
+    /// Time between two reports of progress.
+    pub fn progress_every(&self) -> Duration {
+        self.progress_every
     }
 
     /// Asks what devices there are. Drivers take their time.
@@ -378,6 +394,7 @@ impl Jobs {
             asked: device,
             window: self.window.clone(),
         };
+        let progress_every = self.progress_every;
         self.start(move |reporter, control| {
             reporter.send(Message::Phase(Phase::Preparing));
             let folder = run_folder(&experiment, preferred.as_deref(), &runs)?;
@@ -392,7 +409,7 @@ impl Jobs {
                 "--device".to_owned(),
                 devices.asked.to_string(),
             ];
-            let mut watch = Watch::new(reporter.clone(), experiment.clone());
+            let mut watch = Watch::new(reporter.clone(), experiment.clone(), progress_every);
             session::train(
                 &folder,
                 &experiment,
@@ -562,18 +579,20 @@ struct Watch {
     live: Option<Live>,
     results: Results,
     begun: Instant,
+    progress_every: Duration,
     reported: Option<Instant>,
     drawn: Option<Instant>,
     drawing_cost: Duration,
 }
 
 impl Watch {
-    fn new(reporter: Reporter, experiment: Experiment) -> Watch {
+    fn new(reporter: Reporter, experiment: Experiment, progress_every: Duration) -> Watch {
         Watch {
             live: Live::start(reporter.clone(), &experiment),
             results: Results::new(experiment),
             reporter,
             begun: Instant::now(),
+            progress_every,
             reported: None,
             drawn: None,
             drawing_cost: Duration::ZERO,
@@ -593,7 +612,7 @@ impl Watch {
                 if last
                     || self
                         .reported
-                        .is_none_or(|at| at.elapsed() >= PROGRESS_EVERY)
+                        .is_none_or(|at| at.elapsed() >= self.progress_every)
                 {
                     self.reported = Some(Instant::now());
                     self.reporter.send(Message::Progress(Progress {

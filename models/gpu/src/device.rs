@@ -58,6 +58,9 @@ pub(crate) struct Device {
     pub capabilities: Capabilities,
     /// Bytes that all buffers together may take, where a test plays a small device.
     pub memory: Option<u64>,
+    /// Whether kernels run without checks of indices and loops. Not on software devices, whose compilers then
+    /// unroll every loop and take ten times as long as the work itself.
+    pub unchecked: bool,
     lost: Arc<Mutex<Option<String>>>,
     buffers: [Option<wgpu::Buffer>; 8],
     uniforms: Option<wgpu::Buffer>,
@@ -112,6 +115,7 @@ impl Device {
                 submission_work: if discrete { 1 << 36 } else { 1 << 34 },
             },
             memory: None,
+            unchecked: !software,
             device,
             queue,
             lost,
@@ -235,7 +239,7 @@ impl Device {
         let (_, layout) = self.layout(kernel.writes);
         let layout = layout.clone();
         let mut checks = wgpu::ShaderRuntimeChecks::checked();
-        if kernel.trusted {
+        if kernel.trusted && self.unchecked {
             // Clamped indices and counted loops would cost a good part of the innermost loops.
             checks.bounds_checks = false;
             checks.force_loop_bounding = false;

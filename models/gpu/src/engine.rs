@@ -44,6 +44,8 @@ pub struct Restriction {
     pub workgroup_bytes: Option<usize>,
     /// Workgroups that fill the device: few make for large tiles, many for small ones.
     pub busy: Option<usize>,
+    /// Compile as for hardware, without checks of indices and loops, where a software device has them.
+    pub unchecked: bool,
 }
 
 /// What a program depends on.
@@ -108,6 +110,7 @@ impl GpuEngine {
             c.busy = busy;
         }
         self.device.memory = restriction.memory_bytes;
+        self.device.unchecked |= restriction.unchecked;
     }
 
     /// Draws the training trials of an update on the device, one set for every seed, and brings them to the
