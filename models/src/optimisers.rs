@@ -68,7 +68,48 @@ impl Moments {
     }
 }
 
+/// What of a rule depends on the number of the update and on the learning rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Factors {
+    /// Learning rate / (1 - beta1^t).
+    pub step: f32,
+    /// 1 / sqrt(1 - beta2^t).
+    pub root2: f32,
+    /// The adaptive step of RAdam; `None` while the variance is not known.
+    pub rectified_step: Option<f32>,
+    /// The learning rate.
+    pub rate: f32,
+    /// What AdamW leaves of the weights: 1 - learning rate x weight decay.
+    pub shrink: f32,
+    /// Whether there is no velocity yet.
+    pub first_update: bool,
+}
+
 impl Optimiser {
+    /// The factors of update `t`, from 1.
+    pub fn factors(&self, t: u64, learning_rate: f64) -> Factors {
+        let first_update = t == 1;
+        let t = t as f64;
+        let correction1 = 1.0 - self.beta1.powf(t);
+        let correction2 = 1.0 - self.beta2.powf(t);
+        // RAdam: rho_inf = 2 / (1 - beta2) - 1, rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t); above 5 the
+        // adaptive step is taken, times r_t.
+        let rho_infinity = 2.0 / (1.0 - self.beta2) - 1.0;
+        let rho = rho_infinity - 2.0 * t * (1.0 - correction2) / correction2;
+        let r = ((rho - 4.0) * (rho - 2.0) * rho_infinity
+            / ((rho_infinity - 4.0) * (rho_infinity - 2.0) * rho))
+            .sqrt();
+        let rectified_step = (learning_rate / correction1 * r * correction2.sqrt()) as f32;
+        Factors {
+            step: (learning_rate / correction1) as f32,
+            root2: (1.0 / correction2.sqrt()) as f32,
+            rectified_step: (rho > 5.0).then_some(rectified_step),
+            rate: learning_rate as f32,
+            shrink: (1.0 - learning_rate * self.weight_decay) as f32,
+            first_update,
+        }
+    }
+
     /// Moves `parameters` along `gradient` with this learning rate. Parameters with `trainable` false stay.
     pub fn update(
         &self,
@@ -79,34 +120,13 @@ impl Optimiser {
         learning_rate: f64,
     ) {
         moments.updates += 1;
-        let t = moments.updates as f64;
+        let factors = self.factors(moments.updates, learning_rate);
         let beta2 = self.beta2 as f32;
         // Rounded after the subtraction: 1 - 0.999 in f32 is wrong in its fifth digit.
         let (rest1, rest2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
-        let correction1 = 1.0 - self.beta1.powf(t);
-        let correction2 = 1.0 - self.beta2.powf(t);
         let decay = self.weight_decay as f32;
-        let shrink = (1.0 - learning_rate * self.weight_decay) as f32;
         let epsilon = self.epsilon as f32;
-        // Adam: p -= lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps)
-        let step = (learning_rate / correction1) as f32;
-        let root2 = (1.0 / correction2.sqrt()) as f32;
-        // RAdam: rho_inf = 2 / (1 - beta2) - 1, rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t); above 5 the
-        // adaptive step is taken, times r_t.
-        let rho_infinity = 2.0 / (1.0 - self.beta2) - 1.0;
-        let rho = rho_infinity - 2.0 * t * (1.0 - correction2) / correction2;
-        let rectified = rho > 5.0;
-        let r = if rectified {
-            ((rho - 4.0) * (rho - 2.0) * rho_infinity
-                / ((rho_infinity - 4.0) * (rho_infinity - 2.0) * rho))
-                .sqrt()
-        } else {
-            1.0
-        };
-        let rectified_step = (learning_rate / correction1 * r * correction2.sqrt()) as f32;
-        let rate = learning_rate as f32;
         let momentum = self.momentum as f32;
-        let first_update = moments.updates == 1;
 
         let numbers = parameters
             .iter_mut()
@@ -119,24 +139,27 @@ impl Optimiser {
             }
             let mut g = g;
             if self.rule == Rule::AdamW {
-                *p *= shrink;
+                *p *= factors.shrink;
             } else {
                 g += decay * *p;
             }
             match self.rule {
                 Rule::Sgd => {
-                    *m = if first_update { g } else { momentum * *m + g };
-                    *p -= rate * if self.nesterov { g + momentum * *m } else { *m };
+                    *m = if factors.first_update {
+                        g
+                    } else {
+                        momentum * *m + g
+                    };
+                    *p -= factors.rate * if self.nesterov { g + momentum * *m } else { *m };
                 }
                 Rule::Adam | Rule::AdamW | Rule::RAdam => {
                     *m += rest1 * (g - *m);
                     *v = beta2 * *v + rest2 * g * g;
-                    if self.rule != Rule::RAdam {
-                        *p -= step * *m / (v.sqrt() * root2 + epsilon);
-                    } else if rectified {
-                        *p -= rectified_step * *m / (v.sqrt() + epsilon);
-                    } else {
-                        *p -= step * *m;
+                    // Adam: p -= lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps)
+                    match (self.rule, factors.rectified_step) {
+                        (Rule::RAdam, Some(step)) => *p -= step * *m / (v.sqrt() + epsilon),
+                        (Rule::RAdam, None) => *p -= factors.step * *m,
+                        _ => *p -= factors.step * *m / (v.sqrt() * factors.root2 + epsilon),
                     }
                 }
             }

@@ -84,13 +84,17 @@ pub fn sigmoid_slope<T: Scalar>(y: T) -> T {
 }
 
 /// The free functions that WGSL lacks, for a shader that carries a cell's body. `tanh` is clamped because
-/// some drivers return NaN for large arguments (gpuweb issue 4458).
+/// some drivers return NaN for large arguments (gpuweb issue 4458). What is no number stays none, or a diverged
+/// network would look healthy: `clamp` and `max` would return their bound, and NaN is told by its bits, because a
+/// compiler may take it that x = x.
 pub const WGSL_PRELUDE: &str = "\
 fn constant(x: f32) -> f32 { return x; }
 fn one_minus(x: f32) -> f32 { return 1.0 - x; }
-fn safe_tanh(x: f32) -> f32 { return tanh(clamp(x, -15.0, 15.0)); }
+fn safe_tanh(x: f32) -> f32 {
+    return select(tanh(clamp(x, -15.0, 15.0)), x, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u);
+}
 fn sigmoid(x: f32) -> f32 { return 0.5 + 0.5 * safe_tanh(0.5 * x); }
-fn relu(x: f32) -> f32 { return max(x, 0.0); }
+fn relu(x: f32) -> f32 { return select(x, 0.0, x < 0.0); }
 fn heaviside(x: f32) -> f32 { return select(0.0, 1.0, x > 0.0); }
 fn tanh_slope(y: f32) -> f32 { return 1.0 - y * y; }
 fn relu_slope(y: f32) -> f32 { return heaviside(y); }

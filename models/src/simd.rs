@@ -1,7 +1,7 @@
 //! Sixteen trials at a time: the vectors that train.
 //!
 //! Arrays of a pass are stored as [`Lanes`], sixteen numbers of sixteen trials. They are computed with as a
-//! [`Vector`]: one AVX-512 register, two AVX2 registers, or plain code. Users install a binary built for any
+//! [`Vector`]: one AVX-512 register, two AVX2 registers, four NEON registers, or plain code. Users install a binary built for any
 //! processor of a family, so the choice is made at run time: a function with `#[target_feature]` calls code
 //! that is generic over [`Isa`] and inlined into it.
 
@@ -43,6 +43,8 @@ pub enum Instructions {
     Avx512,
     /// AVX2 with fused multiply-add.
     Avx2,
+    /// NEON, which every 64-bit ARM processor has.
+    Neon,
     /// Whatever the binary was compiled for.
     Portable,
 }
@@ -59,20 +61,68 @@ impl Instructions {
                 return Instructions::Avx2;
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            if std::arch::is_aarch64_feature_detected!("neon") {
+                return Instructions::Neon;
+            }
+        }
         Instructions::Portable
     }
 
     /// The sets that this processor has, the best first.
     pub fn available() -> &'static [Instructions] {
-        const ALL: [Instructions; 3] = [
-            Instructions::Avx512,
-            Instructions::Avx2,
-            Instructions::Portable,
-        ];
+        use Instructions::{Avx2, Avx512, Neon, Portable};
         match Instructions::detect() {
-            Instructions::Avx512 => &ALL,
-            Instructions::Avx2 => &ALL[1..],
-            Instructions::Portable => &ALL[2..],
+            Avx512 => &[Avx512, Avx2, Portable],
+            Avx2 => &[Avx2, Portable],
+            Neon => &[Neon, Portable],
+            Portable => &[Portable],
+        }
+    }
+
+    /// [`Isa::product`] of this set; of plain code where the set belongs to another kind of processor.
+    ///
+    /// # Safety
+    /// The processor must have the set: it is one of [`Instructions::available`].
+    pub unsafe fn product(
+        self,
+        start: Start,
+        terms: &[Term],
+        rows: usize,
+        vectors: usize,
+        c: &mut [Lanes],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx512 => Avx512::product(start, terms, rows, vectors, c),
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx2 => Avx2::product(start, terms, rows, vectors, c),
+                #[cfg(target_arch = "aarch64")]
+                Instructions::Neon => Neon::product(start, terms, rows, vectors, c),
+                _ => Portable::product(start, terms, rows, vectors, c),
+            }
+        }
+    }
+
+    /// [`Isa::transpose`] of this set; of plain code where the set belongs to another kind of processor.
+    ///
+    /// # Safety
+    /// The processor must have the set: it is one of [`Instructions::available`].
+    pub unsafe fn transpose(self, rows: usize, vectors: usize, from: &[Lanes], to: &mut [Lanes]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx512 => Avx512::transpose(rows, vectors, from, to),
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx2 => Avx2::transpose(rows, vectors, from, to),
+                #[cfg(target_arch = "aarch64")]
+                Instructions::Neon => Neon::transpose(rows, vectors, from, to),
+                _ => Portable::transpose(rows, vectors, from, to),
+            }
         }
     }
 
@@ -81,6 +131,7 @@ impl Instructions {
         match self {
             Instructions::Avx512 => "AVX-512",
             Instructions::Avx2 => "AVX2",
+            Instructions::Neon => "NEON",
             Instructions::Portable => "portable",
         }
     }
@@ -620,6 +671,137 @@ mod x86 {
     );
 }
 
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    //! SAFETY of this module: as of the x86 ones, and every 64-bit ARM processor has NEON.
+    use super::*;
+    use std::arch::aarch64::*;
+
+    /// Four NEON registers.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Registers128([float32x4_t; 4]);
+
+    impl Registers128 {
+        #[inline(always)]
+        fn zip(self, other: Self, f: impl Fn(float32x4_t, float32x4_t) -> float32x4_t) -> Self {
+            let mut out = self;
+            for i in 0..4 {
+                out.0[i] = f(self.0[i], other.0[i]);
+            }
+            out
+        }
+    }
+
+    scalar_for_vector!(
+        Registers128,
+        |x, y| x.zip(y, |x, y| unsafe { vaddq_f32(x, y) }),
+        x.zip(y, |x, y| unsafe { vsubq_f32(x, y) }),
+        x.zip(y, |x, y| unsafe { vmulq_f32(x, y) }),
+        x.zip(y, |x, y| unsafe { vdivq_f32(x, y) })
+    );
+
+    impl Vector for Registers128 {
+        #[inline(always)]
+        fn load(from: &Lanes) -> Self {
+            let mut out = Self::splat(0.0);
+            for (i, register) in out.0.iter_mut().enumerate() {
+                *register = unsafe { vld1q_f32(from.0.as_ptr().add(4 * i)) };
+            }
+            out
+        }
+        #[inline(always)]
+        fn store(self, to: &mut Lanes) {
+            for (i, register) in self.0.into_iter().enumerate() {
+                unsafe { vst1q_f32(to.0.as_mut_ptr().add(4 * i), register) };
+            }
+        }
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            Registers128([unsafe { vdupq_n_f32(value) }; 4])
+        }
+        #[inline(always)]
+        fn multiply_add(self, factor: Self, term: Self) -> Self {
+            let mut out = term;
+            for i in 0..4 {
+                out.0[i] = unsafe { vfmaq_f32(term.0[i], self.0[i], factor.0[i]) };
+            }
+            out
+        }
+        // These instructions return NaN where an operand is NaN.
+        #[inline(always)]
+        fn at_least(self, bound: Self) -> Self {
+            self.zip(bound, |x, b| unsafe { vmaxq_f32(x, b) })
+        }
+        #[inline(always)]
+        fn at_most(self, bound: Self) -> Self {
+            self.zip(bound, |x, b| unsafe { vminq_f32(x, b) })
+        }
+        #[inline(always)]
+        fn if_positive(self, yes: Self, no: Self) -> Self {
+            let mut out = no;
+            for i in 0..4 {
+                out.0[i] = unsafe {
+                    let positive = vcgtq_f32(self.0[i], vdupq_n_f32(0.0));
+                    vbslq_f32(positive, yes.0[i], no.0[i])
+                };
+            }
+            out
+        }
+        #[inline(always)]
+        fn power_of_two(self) -> Self {
+            let mut out = self;
+            for register in &mut out.0 {
+                *register = unsafe {
+                    let shifted = vshlq_n_s32::<23>(vreinterpretq_s32_f32(*register));
+                    vreinterpretq_f32_s32(vaddq_s32(shifted, vdupq_n_s32(127 << 23)))
+                };
+            }
+            out
+        }
+        /// Sixteen blocks of four by four.
+        #[inline(always)]
+        fn transpose(tile: [Self; LANES]) -> [Self; LANES] {
+            let mut out = tile;
+            for row in 0..4 {
+                for column in 0..4 {
+                    let [a, b, c, d] = [0, 1, 2, 3].map(|i| tile[4 * row + i].0[column]);
+                    let block = unsafe {
+                        let (ab, cd) = (vtrn1q_f32(a, b), vtrn1q_f32(c, d));
+                        let (ab_odd, cd_odd) = (vtrn2q_f32(a, b), vtrn2q_f32(c, d));
+                        let pairs = |x, y| (vreinterpretq_f64_f32(x), vreinterpretq_f64_f32(y));
+                        let low = |x, y| {
+                            let (x, y) = pairs(x, y);
+                            vreinterpretq_f32_f64(vtrn1q_f64(x, y))
+                        };
+                        let high = |x, y| {
+                            let (x, y) = pairs(x, y);
+                            vreinterpretq_f32_f64(vtrn2q_f64(x, y))
+                        };
+                        [
+                            low(ab, cd),
+                            low(ab_odd, cd_odd),
+                            high(ab, cd),
+                            high(ab_odd, cd_odd),
+                        ]
+                    };
+                    for (i, block) in block.into_iter().enumerate() {
+                        out[4 * column + i].0[row] = block;
+                    }
+                }
+            }
+            out
+        }
+    }
+
+    isa!(
+        /// NEON: 32 registers, of which a product's block holds 6 x 1 quadruples.
+        Neon, Registers128, 6, 1, "neon"
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -710,6 +892,13 @@ mod tests {
         } else {
             println!("skipped: this processor has no AVX2");
         }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[test]
+    fn functions_are_accurate_in_neon() {
+        assert_accurate(worst_errors::<<Neon as Isa>::V>());
+        assert!(edges::<<Neon as Isa>::V>());
     }
 
     proptest! {

@@ -1008,33 +1008,17 @@ fn table_words(
     words
 }
 
-/// What of an optimiser's rule depends on the number `t` of the update, from 1, and on the learning rate: in
-/// double precision, as [`Optimiser::update`] has it.
+/// [`Optimiser::factors`] as the shader reads them.
 fn factors(optimiser: &Optimiser, t: u64, learning_rate: f64) -> [u32; FACTORS] {
-    let first_update = t == 1;
-    let t = t as f64;
-    let correction1 = 1.0 - optimiser.beta1.powf(t);
-    let correction2 = 1.0 - optimiser.beta2.powf(t);
-    // rho_inf = 2 / (1 - beta2) - 1, rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t)
-    let rho_infinity = 2.0 / (1.0 - optimiser.beta2) - 1.0;
-    let rho = rho_infinity - 2.0 * t * (1.0 - correction2) / correction2;
-    let rectified = rho > 5.0;
-    let r = if rectified {
-        ((rho - 4.0) * (rho - 2.0) * rho_infinity
-            / ((rho_infinity - 4.0) * (rho_infinity - 2.0) * rho))
-            .sqrt()
-    } else {
-        1.0
-    };
-    let bits = |x: f64| (x as f32).to_bits();
+    let factors = optimiser.factors(t, learning_rate);
     [
-        bits(learning_rate / correction1),
-        bits(1.0 / correction2.sqrt()),
-        bits(learning_rate / correction1 * r * correction2.sqrt()),
-        bits(learning_rate),
-        bits(1.0 - learning_rate * optimiser.weight_decay),
-        u32::from(rectified),
-        u32::from(first_update),
+        factors.step.to_bits(),
+        factors.root2.to_bits(),
+        factors.rectified_step.unwrap_or(0.0).to_bits(),
+        factors.rate.to_bits(),
+        factors.shrink.to_bits(),
+        u32::from(factors.rectified_step.is_some()),
+        u32::from(factors.first_update),
         0,
     ]
 }

@@ -191,7 +191,7 @@ pub fn transpose<V: Vector>(rows: usize, vectors: usize, from: &[Lanes], to: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Instructions, Isa, Portable};
+    use crate::simd::Instructions;
     use proptest::prelude::*;
 
     fn lanes(count: usize, seed: u32) -> Vec<Lanes> {
@@ -222,28 +222,10 @@ mod tests {
                 1 => Start::Add,
                 _ => Start::Rows(&bias),
             };
-            for instructions in [Instructions::Portable, Instructions::Avx2, Instructions::Avx512] {
+            for &instructions in Instructions::available() {
                 let mut c = start.clone();
-                match (instructions, Instructions::detect()) {
-                    // SAFETY: plain code.
-                    (Instructions::Portable, _) => unsafe {
-                        Portable::product(from, &terms, m, vectors, &mut c);
-                    },
-                    #[cfg(target_arch = "x86_64")]
-                    // SAFETY: a processor with AVX-512 has AVX2.
-                    (Instructions::Avx2, Instructions::Avx2 | Instructions::Avx512) => unsafe {
-                        crate::simd::Avx2::product(from, &terms, m, vectors, &mut c);
-                    },
-                    #[cfg(target_arch = "x86_64")]
-                    // SAFETY: detected.
-                    (Instructions::Avx512, Instructions::Avx512) => unsafe {
-                        crate::simd::Avx512::product(from, &terms, m, vectors, &mut c);
-                    },
-                    _ => {
-                        println!("skipped: this processor has no {}", instructions.name());
-                        continue;
-                    }
-                }
+                // SAFETY: the sets are those that the processor has.
+                unsafe { instructions.product(from, &terms, m, vectors, &mut c) };
                 for i in 0..m {
                     for v in 0..vectors {
                         for lane in 0..LANES {
@@ -272,19 +254,7 @@ mod tests {
             for &instructions in Instructions::available() {
                 let mut to = vec![Lanes([f32::NAN; LANES]); vectors * LANES * stride];
                 // SAFETY: the sets are those that the processor has.
-                unsafe {
-                    match instructions {
-                        #[cfg(target_arch = "x86_64")]
-                        Instructions::Avx512 => {
-                            crate::simd::Avx512::transpose(rows, vectors, &from, &mut to);
-                        }
-                        #[cfg(target_arch = "x86_64")]
-                        Instructions::Avx2 => {
-                            crate::simd::Avx2::transpose(rows, vectors, &from, &mut to);
-                        }
-                        _ => Portable::transpose(rows, vectors, &from, &mut to),
-                    }
-                }
+                unsafe { instructions.transpose(rows, vectors, &from, &mut to) };
                 for r in 0..stride * LANES {
                     for trial in 0..vectors * LANES {
                         let want = if r < rows {

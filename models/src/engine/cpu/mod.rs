@@ -19,9 +19,7 @@ mod workspace;
 use super::kernels::{Start, Term};
 use super::{Engine, Gradient, Job, Learner, Objective, Plan, Progress, Response};
 use crate::architecture::Architecture;
-#[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512};
-use crate::simd::{Instructions, Isa, LANES, Lanes, Portable, Vector};
+use crate::simd::{Instructions, LANES, Lanes, Vector};
 use ndarray::{Array3, ArrayView3};
 use nullcline_data::Result;
 use nullcline_tasks::{Split, Trials};
@@ -81,17 +79,9 @@ impl CpuEngine {
         let mut c = vec![Lanes::ZERO; ROWS * SHARD_VECTORS];
         let terms = [Term { k: K, a: &a, b: &b }];
         let mut product = || {
-            let (start, c) = (Start::Zero, &mut c[..]);
+            let (set, c) = (self.instructions, &mut c[..]);
             // SAFETY: an engine only holds instruction sets that were detected on this processor.
-            unsafe {
-                match self.instructions {
-                    #[cfg(target_arch = "x86_64")]
-                    Instructions::Avx512 => Avx512::product(start, &terms, ROWS, SHARD_VECTORS, c),
-                    #[cfg(target_arch = "x86_64")]
-                    Instructions::Avx2 => Avx2::product(start, &terms, ROWS, SHARD_VECTORS, c),
-                    _ => Portable::product(start, &terms, ROWS, SHARD_VECTORS, c),
-                }
-            }
+            unsafe { set.product(Start::Zero, &terms, ROWS, SHARD_VECTORS, c) };
             std::hint::black_box(&mut *c);
         };
         const AT_A_TIME: usize = 200;

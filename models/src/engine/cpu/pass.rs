@@ -10,6 +10,8 @@ use crate::cells::{Cell, MAX_SLOTS};
 use crate::engine::kernels::{Start, Term, numbers};
 use crate::engine::{Job, Objective};
 use crate::scalar::Scalar;
+#[cfg(target_arch = "aarch64")]
+use crate::simd::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Instructions, Isa, LANES, Lanes, Portable, Vector};
@@ -39,6 +41,9 @@ impl Pass<'_> {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Instructions::Avx2 => unsafe { self.run_avx2(workspace) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Instructions::Neon => unsafe { self.run_neon(workspace) },
             _ => with_cell!(self.architecture.cell, C => self.run_cell::<C, Portable>(workspace)),
         }
     }
@@ -53,6 +58,12 @@ impl Pass<'_> {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn run_avx2(&self, workspace: &mut Workspace) {
         with_cell!(self.architecture.cell, C => self.run_cell::<C, Avx2>(workspace));
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[target_feature(enable = "neon")]
+    unsafe fn run_neon(&self, workspace: &mut Workspace) {
+        with_cell!(self.architecture.cell, C => self.run_cell::<C, Neon>(workspace));
     }
 
     #[inline(always)]
