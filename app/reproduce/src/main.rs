@@ -6,7 +6,7 @@
 //! Takes some minutes on two cores. Every row is made by the same code as `nullcline run`.
 
 use nullcline::analyses::fixed_points::kept_points;
-use nullcline::devices::Devices;
+use nullcline::devices::{Devices, list};
 use nullcline::examples::example;
 use nullcline::experiment::Experiment;
 use nullcline::results::{Results, TRAINING};
@@ -25,6 +25,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 fn run(
     name: &str,
     assignments: &[(&str, &str, Value)],
+    device: &str,
     engine: &mut dyn Engine,
 ) -> Result<(Results, f64)> {
     let mut experiment: Experiment = example(name).ok_or("no such example")?.experiment()?;
@@ -44,7 +45,7 @@ fn run(
     session::train(
         &run,
         &experiment,
-        &Devices::parse("cpu")?,
+        &Devices::parse(device)?,
         &[],
         &control,
         &mut |_| {},
@@ -62,10 +63,48 @@ fn main() -> Result<()> {
          ```\ncargo run --release -p nullcline-reproduce\n```\n\n",
     );
     flip_flop(&mut page, &mut engine)?;
+    devices(&mut page, &mut engine)?;
     heartbeat(&mut page, &mut engine)?;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reproduction.md");
     write_atomically(&path, page.as_bytes())?;
     println!("wrote {}", path.display());
+    Ok(())
+}
+
+/// The first seed of assets/experiments/flip_flop.toml on every device there is.
+fn devices(page: &mut String, engine: &mut dyn Engine) -> Result<()> {
+    const AT: [u64; 6] = [1, 10, 100, 500, 1000, 1500];
+    writeln!(
+        page,
+        "## The same training on other devices\n\n\
+         The first of these seeds again, on every device of this machine. Trials and initial weights are the same\n\
+         bits; arithmetic is rounded in another order, so the losses of the training batches part slowly.\n\n\
+         | device | loss at update {} | updates | fixed points |\n|---|{}---|---|",
+        AT.map(|update| update.to_string()).join(" | "),
+        "---|".repeat(AT.len()),
+    )?;
+    for (name, _) in list() {
+        let (results, seconds) = run("flip_flop", &[], &name, engine)?;
+        let training = results.table(TRAINING).ok_or("no training table")?;
+        let (updates, losses) = (training.u64_column("update")?, training.f64_column("loss")?);
+        let loss = |at: u64| {
+            let row = updates.iter().position(|&update| update == at);
+            row.map_or("-".to_owned(), |row| format!("{:.6e}", losses[row]))
+        };
+        let table = results.table("fixed_points").ok_or("no fixed points")?;
+        let points = kept_points(table)?
+            .iter()
+            .filter(|point| point.verdict == "fixed")
+            .count();
+        writeln!(
+            page,
+            "| {name} | {} | {} | {points} |",
+            AT.map(loss).join(" | "),
+            updates.last().copied().unwrap_or(0)
+        )?;
+        println!("flip-flop on {name}: {points} fixed points, {seconds:.1} s");
+    }
+    page.push('\n');
     Ok(())
 }
 
@@ -82,7 +121,12 @@ fn flip_flop(page: &mut String, engine: &mut dyn Engine) -> Result<()> {
     )?;
     let mut exact = 0;
     for seed in 1..=10 {
-        let (results, seconds) = run("flip_flop", &[("", "seed", Value::Integer(seed))], engine)?;
+        let (results, seconds) = run(
+            "flip_flop",
+            &[("", "seed", Value::Integer(seed))],
+            "cpu",
+            engine,
+        )?;
         let training = results.table(TRAINING).ok_or("no training table")?;
         let updates = training.u64_column("update")?.last().copied().unwrap_or(0);
         let held_out = training
@@ -149,7 +193,7 @@ fn heartbeat(page: &mut String, engine: &mut dyn Engine) -> Result<()> {
          |---|---|---|---|---|---|"
     )?;
     for seed in 1..=3 {
-        let (results, seconds) = run("ecg", &[("", "seed", Value::Integer(seed))], engine)?;
+        let (results, seconds) = run("ecg", &[("", "seed", Value::Integer(seed))], "cpu", engine)?;
         let table = results.table("free_run").ok_or("no free run")?;
         let number = |column: &str, row: usize| -> Result<f64> {
             Ok(table
