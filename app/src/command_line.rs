@@ -130,7 +130,12 @@ struct DesktopArguments {
     #[arg(long, value_name = "ID")]
     select: Option<u64>,
     /// Where to train: auto, cpu, gpu, or gpu: and part of a device's name.
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(
+        long,
+        env = "NULLCLINE_DEVICE",
+        default_value = "auto",
+        value_name = "DEVICE"
+    )]
     device: String,
     /// Print how long frames took when the window is closed.
     #[arg(long)]
@@ -151,7 +156,12 @@ struct RunArguments {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Where to train: auto, cpu, gpu, or gpu: and part of a device's name.
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(
+        long,
+        env = "NULLCLINE_DEVICE",
+        default_value = "auto",
+        value_name = "DEVICE"
+    )]
     device: String,
     /// Replace a key of the experiment, e.g. --set training.updates=100.
     #[arg(long, value_name = "key=value")]
@@ -176,7 +186,12 @@ struct BenchArguments {
     #[arg(long, default_value_t = 1)]
     networks: usize,
     /// Where to train: auto, cpu, gpu, or gpu: and part of a device's name.
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    #[arg(
+        long,
+        env = "NULLCLINE_DEVICE",
+        default_value = "auto",
+        value_name = "DEVICE"
+    )]
     device: String,
     /// One line of JSON.
     #[arg(long)]
@@ -383,7 +398,7 @@ fn desktop(arguments: DesktopArguments) -> Outcome<ExitCode> {
 fn run(arguments: &RunArguments, whole: bool) -> Outcome<ExitCode> {
     let devices = Devices::parse(&arguments.device)?;
     // A device that is not there is found out before anything is written.
-    let mut engine = devices.open()?;
+    devices.check()?;
     let experiment = Experiment::read_to_run(&arguments.experiment, &arguments.set)?;
     let dir = arguments
         .out
@@ -430,7 +445,7 @@ fn run(arguments: &RunArguments, whole: bool) -> Outcome<ExitCode> {
         session::analyze(
             &folder,
             &experiment,
-            &mut *engine,
+            &mut CpuEngine::new(),
             &[],
             &control,
             &mut |event| progress.event(event),

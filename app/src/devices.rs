@@ -1,6 +1,6 @@
 //! Where training runs: the words of `--device`, the devices there are, and the choice between them.
 
-use crate::session::Outcome;
+use crate::session::{Control, Outcome};
 use eframe::wgpu;
 use nullcline_data::Error;
 use nullcline_gpu::{AdapterDescription, GpuEngine, Request};
@@ -19,6 +19,18 @@ pub enum Device {
     Gpu,
     /// The first device whose name contains this text, software drivers included.
     Named(String),
+}
+
+impl Device {
+    /// The device of this name in a run's provenance; `None` where no engine of ours has trained it.
+    fn recorded(name: &str) -> Option<Self> {
+        if name.starts_with("cpu") {
+            return Some(Device::Cpu);
+        }
+        // gpu: NAME (backend)
+        let (name, _) = name.strip_prefix("gpu: ")?.rsplit_once(" (")?;
+        Some(Device::Named(name.to_owned()))
+    }
 }
 
 impl std::fmt::Display for Device {
@@ -99,42 +111,61 @@ impl Devices {
         })
     }
 
-    /// Opens the device asked for; for `auto`, the CPU, which is the faster where little is asked of it.
+    /// Refuses a graphics card that is not there, without opening one.
     ///
     /// # Errors
-    /// If there is no such graphics card, or its driver refuses.
-    pub fn open(&self) -> Outcome<Box<dyn Engine>> {
-        let request = match &self.asked {
-            Device::Auto | Device::Cpu => return Ok(Box::new(CpuEngine::new())),
-            Device::Gpu => Request::Best,
-            Device::Named(name) => Request::Named(name),
+    /// If no device answers to what was asked for.
+    pub fn check(&self) -> Outcome<()> {
+        let Some(request) = self.request() else {
+            return Ok(());
         };
         let adapters = nullcline_gpu::adapters();
         if adapters.iter().any(|adapter| answers(adapter, request)) {
-            return Ok(Box::new(self.gpu(request)?));
+            return Ok(());
         }
         let names: Vec<String> = adapters
             .iter()
             .map(|adapter| format!("gpu:{}", adapter.name))
             .collect();
-        let allowed = match names.is_empty() {
-            true => {
-                "auto or cpu: no graphics card has a driver for Vulkan, Metal or DirectX 12".into()
-            }
-            false => format!("auto, cpu, or one of {}", names.join(", ")),
+        let allowed = if names.is_empty() {
+            "auto or cpu: no graphics card has a driver for Vulkan, Metal or DirectX 12".to_owned()
+        } else {
+            format!("auto, cpu, or one of {}", names.join(", "))
         };
         Err(Error::argument("--device", self.asked.to_string(), allowed).into())
+    }
+
+    /// Opens the device asked for; for `auto`, the CPU, which is the faster where little is asked of it.
+    ///
+    /// # Errors
+    /// If there is no such graphics card, or its driver refuses.
+    pub fn open(&self) -> Outcome<Box<dyn Engine>> {
+        self.check()?;
+        Ok(match self.request() {
+            Some(request) => Box::new(self.gpu(request)?),
+            None => Box::new(CpuEngine::new()),
+        })
+    }
+
+    /// The graphics card that is asked for.
+    fn request(&self) -> Option<Request<'_>> {
+        match &self.asked {
+            Device::Auto | Device::Cpu => None,
+            Device::Gpu => Some(Request::Best),
+            Device::Named(name) => Some(Request::Named(name)),
+        }
     }
 
     /// Opens a graphics card: the window's device where it is the one asked for. A software driver works
     /// through one queue at a time, and frames would wait in it: there the window keeps its device to itself.
     fn gpu(&self, request: Request) -> nullcline_data::Result<GpuEngine> {
+        let best = || nullcline_gpu::adapters().into_iter().next();
         let fits = |window: &&WindowDevice| {
             let info = window.adapter.get_info();
-            let hardware = info.device_type != wgpu::DeviceType::Cpu;
-            hardware
+            info.device_type != wgpu::DeviceType::Cpu
+                && info.backend != wgpu::Backend::Gl
                 && match request {
-                    Request::Best => true,
+                    Request::Best => best().is_some_and(|best| best.name == info.name),
                     Request::Named(name) => info.name.to_lowercase().contains(&name.to_lowercase()),
                 }
         };
@@ -153,46 +184,54 @@ impl Devices {
     /// A run that has begun, on the device `before`, goes on there: bits do not change on the way.
     ///
     /// # Errors
-    /// If the device asked for cannot be opened.
+    /// If the device asked for, or the one that the run began on, cannot be opened.
     pub fn choose(
         &self,
         before: Option<&str>,
         trainer: &Trainer,
+        control: &Control,
     ) -> Outcome<(Box<dyn Engine>, Option<String>)> {
+        if trainer.is_done() {
+            return Ok((Box::new(CpuEngine::new()), None));
+        }
         if self.asked != Device::Auto {
             return Ok((self.open()?, None));
         }
-        let mut cpu = CpuEngine::new();
-        if trainer.is_done() || before.is_some_and(|name| name.starts_with("cpu")) {
-            return Ok((Box::new(cpu), None));
+        if let (Some(name), Some(asked)) = (before, before.and_then(Device::recorded)) {
+            let same = Devices {
+                asked,
+                window: self.window.clone(),
+            };
+            return match same.check() {
+                Ok(()) => Ok((same.open()?, None)),
+                Err(_) => Err(Error::device(
+                    name,
+                    "has trained this run so far and is not here; --device cpu goes on, with other rounding",
+                )
+                .into()),
+            };
         }
-        if !nullcline_gpu::adapters()
+        let mut cpu = CpuEngine::new();
+        let on_cpu = |why: String| Ok((Box::new(CpuEngine::new()) as Box<dyn Engine>, Some(why)));
+        let adapters = nullcline_gpu::adapters();
+        if !adapters
             .iter()
             .any(|adapter| answers(adapter, Request::Best))
         {
-            let why = "training on the CPU: there is no graphics card".to_owned();
-            return Ok((Box::new(cpu), Some(why)));
+            return on_cpu("training on the CPU: there is no graphics card".to_owned());
         }
-        let mut gpu = match self.gpu(Request::Best) {
-            Ok(gpu) => gpu,
-            Err(error) => {
-                let why = format!("training on the CPU: {error}");
-                return Ok((Box::new(cpu), Some(why)));
-            }
+        let stopped = || control.is_stopped();
+        let tried = self.gpu(Request::Best).and_then(|mut gpu| {
+            let seconds = trainer.seconds_per_update(&mut gpu, TRIED_SECONDS, &stopped)?;
+            Ok((gpu, seconds))
+        });
+        let (gpu, on_gpu) = match tried {
+            Ok(tried) => tried,
+            Err(error) => return on_cpu(format!("training on the CPU: {error}")),
         };
-        if before.is_some() {
-            return Ok((Box::new(gpu), None));
-        }
-        let on_cpu = trainer.seconds_per_update(&mut cpu, TRIED_SECONDS)?;
-        let on_gpu = match trainer.seconds_per_update(&mut gpu, TRIED_SECONDS) {
-            Ok(seconds) => seconds,
-            Err(error) => {
-                let why = format!("training on the CPU: {error}");
-                return Ok((Box::new(cpu), Some(why)));
-            }
-        };
+        let seconds = trainer.seconds_per_update(&mut cpu, TRIED_SECONDS, &stopped)?;
         let (cpu_name, gpu_name) = (cpu.name(), gpu.name());
-        let (engine, other): (Box<dyn Engine>, String) = if on_gpu < on_cpu {
+        let (engine, other): (Box<dyn Engine>, String) = if on_gpu < seconds {
             (Box::new(gpu), cpu_name)
         } else {
             (Box::new(cpu), gpu_name)
@@ -200,8 +239,8 @@ impl Devices {
         let why = format!(
             "training on {}: tried, {:.1} ms an update against {:.1} ms on {other}",
             engine.name(),
-            on_gpu.min(on_cpu) * 1e3,
-            on_gpu.max(on_cpu) * 1e3
+            on_gpu.min(seconds) * 1e3,
+            on_gpu.max(seconds) * 1e3
         );
         Ok((engine, Some(why)))
     }
@@ -240,6 +279,16 @@ pub fn list() -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_goes_on_where_it_was() {
+        assert_eq!(Device::recorded("cpu (AVX-512)"), Some(Device::Cpu));
+        assert_eq!(
+            Device::recorded("gpu: llvmpipe (LLVM 15.0.6, 256 bits) (vulkan)"),
+            Some(Device::Named("llvmpipe (LLVM 15.0.6, 256 bits)".into()))
+        );
+        assert_eq!(Device::recorded("imported"), None);
+    }
 
     #[test]
     fn words_of_the_option() {

@@ -409,17 +409,25 @@ impl Experiment {
         training: &TrainingSettings,
     ) -> Result<()> {
         let steps = task.trials(Split::Training, self.seed(), 0, 1).steps();
-        // Parameters, gradient, two moments, the previous ones and their copies; of every trial and step the
-        // inputs, targets, outputs, states, tape and hidden layer.
         let shape = architecture.cell.shape();
-        let of_parameters = 8.0 * architecture.parameter_count() as f64;
-        let of_step = architecture.inputs
-            + 3 * architecture.outputs
+        // Of every network: parameters, two moments, the previous ones, their copies and what enters a
+        // checkpoint; inputs and targets of the held-out trials.
+        let given = architecture.inputs + architecture.outputs;
+        let of_network =
+            10 * architecture.parameter_count() + training.evaluation_trials * steps * given;
+        // Of every thread at work: trials of an update, and for a shard of them inputs, targets, outputs, states,
+        // tape and hidden layer.
+        let of_step = given
+            + 2 * architecture.outputs
             + (2 * shape.states + shape.tape) * architecture.units
             + 2 * architecture.hidden;
-        let batch = training.batch.max(training.evaluation_trials);
-        let of_trials = batch as f64 * steps as f64 * of_step as f64;
-        let bytes = 4.0 * self.networks() as f64 * (of_parameters + of_trials);
+        let of_thread = steps as f64 * (training.batch * given + 32 * of_step) as f64;
+        // States and outputs of the networks that are evaluated together, at least one.
+        let of_response = training.evaluation_trials * (steps + 1);
+        let of_response = of_response * (architecture.state_dim() + architecture.outputs);
+        let networks = self.networks() as f64;
+        let threads = rayon::current_num_threads() as f64;
+        let bytes = 4.0 * (networks * of_network as f64 + threads * of_thread + of_response as f64);
         let memory = nullcline_data::memory::total_bytes() as f64;
         if bytes <= memory {
             return Ok(());

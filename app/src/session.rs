@@ -82,9 +82,9 @@ impl Control {
 
 /// What happens in a run, for whoever watches.
 pub enum Event<'a> {
-    /// Training has made another update.
+    /// Training has made more updates.
     Update {
-        /// The trainer between two updates: networks, history, statuses.
+        /// The trainer between two spans of updates: networks, history, statuses.
         trainer: &'a Trainer<'a>,
         /// The experiment that it trains.
         experiment: &'a Experiment,
@@ -190,6 +190,18 @@ fn first_difference(a: &Experiment, b: &Experiment) -> Option<(String, String, S
 /// Time between two looks at whether the user wants something.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How many updates to make at a time, after `made` of them took so long: twice as many where that was short,
+/// half as many where it was long. What was cut short by an evaluation or a file says nothing of more.
+fn next_span(at_a_time: u64, made: u64, took: Duration) -> u64 {
+    if took > LOOK_EVERY {
+        (made / 2).max(1)
+    } else if took < LOOK_EVERY / 4 {
+        at_a_time.max(2 * made)
+    } else {
+        at_a_time
+    }
+}
+
 /// Updates from `update` on to the next one after which a file is written.
 fn until_file(training: &TrainingSettings, update: u64) -> u64 {
     let every = training.checkpoint_every;
@@ -250,8 +262,19 @@ pub fn train(
         });
     }
     let before = folder.read_provenance()?;
-    let device = before.as_ref().map(|before| before.device.as_str());
-    let (mut engine, why) = devices.choose(device.filter(|_| resumed), &trainer)?;
+    // The device that made the checkpoint, or would have.
+    let device = before.as_ref().map(|before| {
+        let later = before
+            .resumed
+            .iter()
+            .rev()
+            .map(|again| again.device.as_str());
+        later
+            .chain([before.device.as_str()])
+            .find(|device| !device.is_empty())
+            .unwrap_or_default()
+    });
+    let (mut engine, why) = devices.choose(device, &trainer, control)?;
     if let Some(why) = why {
         observe(Event::Note(why));
     }
@@ -305,17 +328,15 @@ pub fn train(
             continue;
         }
         // As many updates at a time as take a tenth of a second, so that the user is never far away.
-        let asked = Instant::now();
-        trainer.advance(
-            &mut *engine,
-            at_a_time.min(until_file(&built.training, trainer.update())),
-        )?;
+        let (asked, from) = (Instant::now(), trainer.update());
+        let wanted = at_a_time.min(until_file(&built.training, from));
+        if let Err(error) = trainer.advance(&mut *engine, wanted) {
+            save(&trainer)?;
+            observe(Event::Checkpoint { update: from });
+            return Err(error.into());
+        }
         let update = trainer.update();
-        at_a_time = match asked.elapsed() {
-            long if long > LOOK_EVERY => (at_a_time / 2).max(1),
-            short if short < LOOK_EVERY / 4 => at_a_time.saturating_mul(2),
-            _ => at_a_time,
-        };
+        at_a_time = next_span(at_a_time, update - from, asked.elapsed());
         if built.training.snapshots.contains(&update) {
             folder.write_snapshot(update, &trainer.checkpoint())?;
         }
@@ -788,4 +809,43 @@ pub fn add_training(
     let table = training_table(trainer.history(), task.metric_names())?;
     results.tables.insert(TRAINING.into(), table);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_grow_with_what_was_made_only() {
+        let (short, long) = (Duration::from_millis(1), Duration::from_millis(300));
+        assert_eq!(next_span(1, 1, short), 2);
+        assert_eq!(next_span(2, 2, short), 4);
+        // Cut short by a snapshot after every update: it stays as it is.
+        assert_eq!(next_span(4, 1, short), 4);
+        assert_eq!(next_span(64, 64, LOOK_EVERY / 2), 64);
+        assert_eq!(next_span(64, 64, long), 32);
+        assert_eq!(next_span(1, 1, long), 1);
+    }
+
+    #[test]
+    fn files_end_a_span() {
+        let mut settings = nullcline_data::settings::Settings::from_defaults(
+            "training",
+            &[nullcline_models::training::KEYS],
+        );
+        let integers = |n: &[i64]| nullcline_data::settings::Value::Integers(n.to_vec());
+        settings.set("snapshots", integers(&[3, 700])).unwrap();
+        let training = TrainingSettings::from_settings(&settings).unwrap();
+        assert_eq!(training.checkpoint_every, 500);
+        for (update, left) in [
+            (0, 3),
+            (3, 497),
+            (499, 1),
+            (500, 200),
+            (700, 300),
+            (1000, 500),
+        ] {
+            assert_eq!(until_file(&training, update), left);
+        }
+    }
 }

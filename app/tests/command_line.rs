@@ -890,3 +890,32 @@ fn an_empty_variable_for_threads_asks_for_nothing() {
         refused.stderr
     );
 }
+
+/// Without a graphics card, asking for one is bad input; software drivers count only where they are named.
+#[test]
+fn a_graphics_card_that_is_not_there() {
+    let scratch = Scratch::new();
+    let devices = scratch
+        .run(&["list", "devices", "--json"])
+        .succeeded()
+        .json();
+    let devices = devices.as_array().unwrap();
+    assert_eq!(devices[0]["name"], "cpu");
+    let hardware = devices[1..]
+        .iter()
+        .any(|device| !device["summary"].as_str().unwrap().starts_with("software"));
+    if hardware {
+        println!("left out: this machine has a graphics card");
+        return;
+    }
+    scratch.run(&["new", "flip_flop", "tiny.toml"]).succeeded();
+    let refused = scratch
+        .run(&["train", "tiny.toml", "--out", "run", "--device", "gpu"])
+        .with_status(2);
+    assert!(
+        refused
+            .stderr
+            .contains("--device: found gpu; allowed: auto")
+    );
+    assert!(!scratch.path("run").exists());
+}

@@ -71,7 +71,7 @@ fn an_imported_network_is_a_trained_run() {
         session::train(
             &folder,
             &experiment,
-            &Devices::default(),
+            &Devices::parse("cpu").unwrap(),
             &[],
             &control,
             &mut |_| {},
@@ -318,7 +318,7 @@ fn an_ensemble_is_exported_side_by_side() {
     session::train(
         &folder,
         &experiment,
-        &Devices::default(),
+        &Devices::parse("cpu").unwrap(),
         &[],
         &Control::default(),
         &mut |_| {},

@@ -40,13 +40,47 @@ pub struct Provenance {
 
 /// A run taken up again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Recorded")]
 pub struct Resumption {
     /// When, in RFC 3339, UTC.
     pub time: String,
-    /// The device that trained from here on, by name.
+    /// The device that trained from here on, by name; empty where it was not written down.
     pub device: String,
     /// The command line, word by word.
     pub command: Vec<String>,
+}
+
+/// A [`Resumption`] as a file may hold it: the first version of this program wrote the time alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Recorded {
+    Time(String),
+    Whole {
+        time: String,
+        device: String,
+        command: Vec<String>,
+    },
+}
+
+impl From<Recorded> for Resumption {
+    fn from(recorded: Recorded) -> Self {
+        match recorded {
+            Recorded::Time(time) => Resumption {
+                time,
+                device: String::new(),
+                command: Vec::new(),
+            },
+            Recorded::Whole {
+                time,
+                device,
+                command,
+            } => Resumption {
+                time,
+                device,
+                command,
+            },
+        }
+    }
 }
 
 /// A file that a run has read.
@@ -144,6 +178,20 @@ mod tests {
             assert_eq!(rfc3339(seconds), time);
         }
         assert_eq!(now().len(), 20);
+    }
+
+    #[test]
+    fn the_first_version_wrote_times_alone() {
+        let old = "[\"2026-11-20T16:00:00Z\", {\"time\": \"t\", \"device\": \"cpu\", \"command\": [\"a\"]}]";
+        let read: Vec<Resumption> = serde_json::from_str(old).unwrap();
+        assert_eq!(read[0].time, "2026-11-20T16:00:00Z");
+        assert_eq!((read[0].device.as_str(), read[0].command.len()), ("", 0));
+        assert_eq!(read[1].device, "cpu");
+        let written = serde_json::to_string(&read).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Vec<Resumption>>(&written).unwrap(),
+            read
+        );
     }
 
     /// The examples of FIPS 180-4, and one longer than a buffer.

@@ -94,7 +94,9 @@ fn safe_tanh(x: f32) -> f32 {
     return select(tanh(clamp(x, -15.0, 15.0)), x, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u);
 }
 fn sigmoid(x: f32) -> f32 { return 0.5 + 0.5 * safe_tanh(0.5 * x); }
-fn relu(x: f32) -> f32 { return select(x, 0.0, x < 0.0); }
+fn relu(x: f32) -> f32 {
+    return select(max(x, 0.0), x, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u);
+}
 fn heaviside(x: f32) -> f32 { return select(0.0, 1.0, x > 0.0); }
 fn tanh_slope(y: f32) -> f32 { return 1.0 - y * y; }
 fn relu_slope(y: f32) -> f32 { return heaviside(y); }

@@ -85,7 +85,7 @@ impl Instructions {
     ///
     /// # Safety
     /// The processor must have the set: it is one of [`Instructions::available`].
-    pub unsafe fn product(
+    pub(crate) unsafe fn product(
         self,
         start: Start,
         terms: &[Term],
@@ -107,11 +107,18 @@ impl Instructions {
         }
     }
 
-    /// [`Isa::transpose`] of this set; of plain code where the set belongs to another kind of processor.
+    /// [`Isa::transpose`] of this set, for tests; of plain code where the set belongs to another kind of processor.
     ///
     /// # Safety
     /// The processor must have the set: it is one of [`Instructions::available`].
-    pub unsafe fn transpose(self, rows: usize, vectors: usize, from: &[Lanes], to: &mut [Lanes]) {
+    #[cfg(test)]
+    pub(crate) unsafe fn transpose(
+        self,
+        rows: usize,
+        vectors: usize,
+        from: &[Lanes],
+        to: &mut [Lanes],
+    ) {
         // SAFETY: the caller's promise.
         unsafe {
             match self {
@@ -138,7 +145,7 @@ impl Instructions {
 }
 
 /// Sixteen numbers in registers.
-pub trait Vector: Scalar {
+pub(crate) trait Vector: Scalar {
     /// From memory.
     fn load(from: &Lanes) -> Self;
     /// To memory.
@@ -287,7 +294,7 @@ macro_rules! scalar_for_vector {
 
 /// Sixteen lanes in plain code. Loops of fixed length; what the compiler makes of them depends on the target.
 #[derive(Clone, Copy, Debug)]
-pub struct Plain([f32; LANES]);
+pub(crate) struct Plain([f32; LANES]);
 
 impl Plain {
     #[inline(always)]
@@ -359,7 +366,7 @@ impl Vector for Plain {
 }
 
 /// An instruction set as a type: its vector, and the kernels compiled for it.
-pub trait Isa {
+pub(crate) trait Isa {
     /// Sixteen lanes in this set's registers.
     type V: Vector;
     /// See [`crate::engine::kernels::product`].
@@ -379,7 +386,7 @@ macro_rules! isa {
     ($(#[$doc:meta])* $name:ident, $vector:ty, $rows:literal, $columns:literal $(, $features:literal)?) => {
         $(#[$doc])*
         #[derive(Debug)]
-        pub struct $name;
+        pub(crate) struct $name;
 
         impl Isa for $name {
             type V = $vector;
@@ -427,7 +434,7 @@ isa!(
 );
 
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -438,7 +445,7 @@ mod x86 {
 
     /// One AVX-512 register.
     #[derive(Clone, Copy, Debug)]
-    pub struct Register512(__m512);
+    pub(crate) struct Register512(__m512);
 
     scalar_for_vector!(
         Register512,
@@ -534,7 +541,7 @@ mod x86 {
 
     /// Two AVX2 registers.
     #[derive(Clone, Copy, Debug)]
-    pub struct Registers256(__m256, __m256);
+    pub(crate) struct Registers256(__m256, __m256);
 
     scalar_for_vector!(
         Registers256,
@@ -672,7 +679,7 @@ mod x86 {
 }
 
 #[cfg(target_arch = "aarch64")]
-pub use neon::Neon;
+pub(crate) use neon::Neon;
 
 #[cfg(target_arch = "aarch64")]
 mod neon {
@@ -682,7 +689,7 @@ mod neon {
 
     /// Four NEON registers.
     #[derive(Clone, Copy, Debug)]
-    pub struct Registers128([float32x4_t; 4]);
+    pub(crate) struct Registers128([float32x4_t; 4]);
 
     impl Registers128 {
         #[inline(always)]

@@ -618,35 +618,42 @@ impl<'a> Trainer<'a> {
         running as u64 * self.settings.updates.saturating_sub(self.update)
     }
 
-    /// Seconds that an engine takes for an update of all networks that train, tried for `seconds` on copies;
-    /// infinite where none trains.
+    /// Seconds that an engine takes for an update of all networks that train, tried on copies for `seconds`, or
+    /// until `stopped` says so; infinite where none trains.
     ///
     /// # Errors
     /// If the engine's device fails.
-    pub fn seconds_per_update(&self, engine: &mut dyn Engine, seconds: f64) -> Result<f64> {
-        let mut parameters = self.ensemble.parameters.clone();
-        let mut courses = self.courses.clone();
+    pub fn seconds_per_update(
+        &self,
+        engine: &mut dyn Engine,
+        seconds: f64,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<f64> {
         let mut best = f64::INFINITY;
         let mut updates = 1;
         let begun = Instant::now();
         // The first update, which compiles and allocates, is tried but not counted.
         for attempt in 0.. {
+            let mut parameters = self.ensemble.parameters.clone();
+            let mut courses = self.courses.clone();
             let plan = self.plan(self.update..self.update + updates);
             let mut learners = self.learners(&plan, &mut parameters, &mut courses);
-            if learners.is_empty() {
-                break;
-            }
             let started = Instant::now();
-            engine.advance(&plan, &mut learners)?;
+            let progress = engine.advance(&plan, &mut learners)?;
             let elapsed = started.elapsed().as_secs_f64();
+            let made = progress.iter().map(|progress| progress.losses.len());
+            let Some(made) = made.max().filter(|&made| made > 0) else {
+                break;
+            };
             if attempt > 0 {
-                best = best.min(elapsed / updates as f64);
+                best = best.min(elapsed / made as f64);
             }
-            if attempt > 0 && begun.elapsed().as_secs_f64() > seconds {
+            if stopped() || attempt > 0 && begun.elapsed().as_secs_f64() > seconds {
                 break;
             }
+            // Training makes no more at a time either.
             if elapsed < seconds / 8.0 {
-                updates *= 2;
+                updates = (2 * updates).min(self.settings.evaluate_every);
             }
         }
         Ok(best)
@@ -752,7 +759,7 @@ impl<'a> Trainer<'a> {
     /// Does nothing when no network trains.
     ///
     /// # Errors
-    /// If the engine's device fails.
+    /// If the engine's device fails; the trainer is then as it was before.
     pub fn advance(&mut self, engine: &mut dyn Engine, at_most: u64) -> Result<()> {
         let running: Vec<usize> = (0..self.courses.len())
             .filter(|&k| self.courses[k].status == Status::Running)
@@ -768,6 +775,7 @@ impl<'a> Trainer<'a> {
             .min(from.saturating_add(at_most))
             .max(from + 1);
         let begun = self.seconds();
+        let before = (self.courses.clone(), self.ensemble.parameters.clone());
         // The networks leave the trainer while it lends the rest of itself to the plan.
         let mut courses = std::mem::take(&mut self.courses);
         let mut parameters = std::mem::take(&mut self.ensemble.parameters);
@@ -779,7 +787,9 @@ impl<'a> Trainer<'a> {
         self.ensemble.parameters = parameters;
         let progress = progress?;
         let seconds = self.seconds() - begun;
-        self.update = end;
+        // Where all networks have diverged, the updates after the last of them were not made.
+        let made = progress.iter().map(|progress| progress.losses.len());
+        let end = from + made.max().unwrap_or(0) as u64;
 
         for (&k, progress) in running.iter().zip(&progress) {
             if progress.diverged {
@@ -791,10 +801,17 @@ impl<'a> Trainer<'a> {
         let last = end >= self.settings.updates;
         let evaluating = last || end.is_multiple_of(self.settings.evaluate_every);
         let measured = if evaluating {
-            self.evaluate(&running, engine)?
+            match self.evaluate(&running, engine) {
+                Ok(measured) => measured,
+                Err(error) => {
+                    (self.courses, self.ensemble.parameters) = before;
+                    return Err(error);
+                }
+            }
         } else {
             vec![None; running.len()]
         };
+        self.update = end;
         for (i, update) in (from + 1..=end).enumerate() {
             for ((&k, progress), (rates, measured)) in running
                 .iter()
@@ -872,7 +889,7 @@ impl<'a> Trainer<'a> {
                     trials: trials_of(k),
                 })
                 .collect();
-            let responses = engine.respond(architecture, &objective, &jobs)?;
+            let responses = engine.evaluate(architecture, &objective, &jobs)?;
             measured.par_extend(group.par_iter().zip(responses).map(|(&k, response)| {
                 let metrics = self.task.metrics(response.outputs.view(), trials_of(k));
                 Measured {
@@ -881,10 +898,10 @@ impl<'a> Trainer<'a> {
                 }
             }));
         }
-        let mut measured = measured.into_iter();
+        let mut measured = training.iter().zip(measured).peekable();
         Ok(networks
             .iter()
-            .map(|k| training.contains(k).then(|| measured.next()).flatten())
+            .map(|k| Some(measured.next_if(|(of, _)| *of == k)?.1))
             .collect())
     }
 

@@ -90,7 +90,7 @@ impl Workload {
     /// Makes updates of every network.
     ///
     /// # Errors
-    /// If the engine's device fails.
+    /// If the engine's device fails, or a network diverges.
     pub fn advance(&mut self, engine: &mut dyn Engine, updates: u64) -> Result<()> {
         let updates = self.made..self.made + updates;
         self.made = updates.end;
@@ -130,7 +130,16 @@ impl Workload {
                 learning_rates: plan.updates.clone().map(|_| 1e-4).collect(),
             })
             .collect();
-        engine.advance(&plan, &mut learners).map(|_| ())
+        let progress = engine.advance(&plan, &mut learners)?;
+        if progress.iter().any(|progress| progress.diverged) {
+            let what = "training on made-up trials";
+            return Err(Error::argument(
+                what,
+                "a loss that is not finite",
+                "smaller sizes",
+            ));
+        }
+        Ok(())
     }
 
     /// Floating-point operations of the matrix products of one update of all networks: 2 per weight, step and

@@ -280,6 +280,8 @@ fn network_choice(ui: &mut Ui, state: &State, commands: &mut Vec<Command>) {
 
 /// Draws the line below.
 pub fn bottom(ui: &mut Ui, state: &State) {
+    let draft = state.draft.as_ref();
+    let networks = draft.map_or(1, |draft| draft.experiment().networks());
     ui.horizontal_centered(|ui| {
         let accent = look::accent(ui.visuals());
         let quiet = ui.visuals().weak_text_color();
@@ -299,14 +301,14 @@ pub fn bottom(ui: &mut Ui, state: &State) {
                 };
                 ui.label(look::strong(text));
                 if let Some(progress) = work.progress.filter(|_| work.is_training()) {
-                    numbers(ui, &progress, !work.is_paused());
+                    numbers(ui, &progress, networks, !work.is_paused());
                 }
             }
             None => {
                 dot(ui, quiet);
                 ui.label(look::strong(state.outcome.unwrap_or("Ready")));
                 if let Some(progress) = &state.last_progress {
-                    numbers(ui, progress, false);
+                    numbers(ui, progress, networks, false);
                 }
             }
         }
@@ -325,7 +327,7 @@ fn dot(ui: &mut Ui, color: Color32) {
     ui.painter().circle_filled(rect.center(), 4.0, color);
 }
 
-fn numbers(ui: &mut Ui, progress: &Progress, is_moving: bool) {
+fn numbers(ui: &mut Ui, progress: &Progress, networks: usize, is_moving: bool) {
     if progress.updates > 0 && is_moving {
         let done = progress.update as f32 / progress.updates as f32;
         let bar = egui::ProgressBar::new(done)
@@ -345,7 +347,12 @@ fn numbers(ui: &mut Ui, progress: &Progress, is_moving: bool) {
         parts.push(format!("loss {:.3e}", progress.loss).replace('-', "−"));
     }
     if is_moving && progress.rate > 0.0 {
-        parts.push(format!("{:.0} updates/s", progress.rate));
+        let of = if networks > 1 {
+            "network-updates"
+        } else {
+            "updates"
+        };
+        parts.push(format!("{:.0} {of}/s", progress.rate));
         parts.push(format!("at most {} left", duration(progress.seconds_left)));
     }
     ui.label(parts.join("   ·   "));

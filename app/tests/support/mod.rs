@@ -103,6 +103,7 @@ impl Scratch {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nullcline"));
         command.args(arguments).current_dir(self.folder.path());
         command
+            .env("NULLCLINE_DEVICE", "cpu")
             .env_remove("NULLCLINE_THREADS")
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null());

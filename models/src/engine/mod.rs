@@ -1,4 +1,4 @@
-//! Engines: what computes the loss and its gradient.
+//! Engines: what trains networks.
 //!
 //! An engine takes an ensemble's networks and makes whole updates of them: trials, loss, gradient by
 //! back-propagation through time with optional generalized teacher forcing, clipping, optimiser, all in f32.
@@ -6,7 +6,7 @@
 //! has a fixed order, so a result does not depend on the number of threads.
 
 mod cpu;
-pub mod kernels;
+pub(crate) mod kernels;
 
 pub use cpu::CpuEngine;
 
@@ -141,6 +141,15 @@ impl Learner<'_> {
     }
 }
 
+/// What is left of a [`Response`] without the states: what an evaluation needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The mean loss over the batch.
+    pub loss: f64,
+    /// Outputs [batch, time, output].
+    pub outputs: Array3<f32>,
+}
+
 /// Something that trains networks.
 ///
 /// An engine fails only where its device does: the CPU engine never.
@@ -186,6 +195,24 @@ pub trait Engine: Send {
     ) -> Result<Response> {
         let mut responses = self.respond(architecture, objective, std::slice::from_ref(job))?;
         Ok(responses.swap_remove(0))
+    }
+
+    /// Runs networks on trials without learning, for their outputs alone: as [`Engine::respond`], to the bit.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn evaluate(
+        &mut self,
+        architecture: &Architecture,
+        objective: &Objective,
+        jobs: &[Job],
+    ) -> Result<Vec<Evaluation>> {
+        let responses = self.respond(architecture, objective, jobs)?;
+        let evaluation = |response: Response| Evaluation {
+            loss: response.loss,
+            outputs: response.outputs,
+        };
+        Ok(responses.into_iter().map(evaluation).collect())
     }
 
     /// Makes the updates of a plan.

@@ -231,6 +231,9 @@ impl CpuEngine {
                     for update in plan.updates.clone() {
                         let trials = draw(learner.trial_seed, update);
                         self.update(plan, update, &trials, learner, progress);
+                        if progress.diverged {
+                            break;
+                        }
                     }
                 });
             for update in plan.updates.clone() {
@@ -290,7 +293,7 @@ fn prepare(
     jobs: &[Job],
 ) -> (Vec<Prepared>, Vec<(usize, usize)>) {
     let prepared: Vec<Prepared> = jobs
-        .iter()
+        .par_iter()
         .map(|job| Prepared::new(architecture, objective, job))
         .collect();
     let shards = prepared
