@@ -20,11 +20,11 @@ pub struct BenchOptions {
     pub steps: usize,
     /// Networks.
     pub networks: usize,
-    /// `auto`, `cpu` or `gpu`.
+    /// As `--device`; of a [`Measurement`], the engine's name. `auto` is the CPU: nothing is tried.
     pub device: String,
 }
 
-/// Most numbers that the states of all trials may be.
+/// Most numbers that the states of all trials of a network may be.
 const MOST_STATES: f64 = 1e9;
 /// Most weights of all networks.
 const MOST_WEIGHTS: f64 = 1e9;
@@ -39,7 +39,7 @@ pub struct Measurement {
     pub options: BenchOptions,
     /// CPU threads.
     pub threads: usize,
-    /// The smallest of all updates made, in seconds; an update is one of every network.
+    /// The smallest over all spans of updates made, in seconds; an update is one of every network.
     pub seconds_per_update: f64,
     /// Updates of single networks in a second.
     pub network_updates_per_second: f64,
@@ -97,13 +97,10 @@ pub fn bench_on(options: &BenchOptions, engine: &mut dyn Engine) -> Outcome<Meas
             return Err(Error::argument(name, value.to_string(), allowed).into());
         }
     }
-    let states = options.hidden as f64
-        * options.batch as f64
-        * options.steps as f64
-        * options.networks as f64;
+    let states = options.hidden as f64 * options.batch as f64 * options.steps as f64;
     if states > MOST_STATES {
         return Err(Error::argument(
-            "--hidden x --batch x --steps x --networks",
+            "--hidden x --batch x --steps",
             format!("{states:.1e} numbers"),
             format!("at most {MOST_STATES:.0e}: the states are kept in memory"),
         )

@@ -45,7 +45,7 @@ impl std::fmt::Display for Device {
 }
 
 /// Seconds that each device is tried for.
-const TRIED_SECONDS: f64 = 0.4;
+const TRIED_SECONDS: f64 = 0.8;
 
 impl Device {
     /// Reads `auto`, `cpu`, `gpu` or `gpu:NAME`.

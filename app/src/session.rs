@@ -190,15 +190,37 @@ fn first_difference(a: &Experiment, b: &Experiment) -> Option<(String, String, S
 /// Time between two looks at whether the user wants something.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How many updates to make at a time, after `made` of them took so long: twice as many where that was short,
-/// half as many where it was long. What was cut short by an evaluation or a file says nothing of more.
-fn next_span(at_a_time: u64, made: u64, took: Duration) -> u64 {
-    if took > LOOK_EVERY {
-        (made / 2).max(1)
-    } else if took < LOOK_EVERY / 4 {
-        at_a_time.max(2 * made)
-    } else {
-        at_a_time
+/// How many updates are made between two looks at what the user wants.
+struct Pace {
+    at_a_time: u64,
+    /// Updates per second of the last span that was not cut short.
+    rate: f64,
+}
+
+impl Pace {
+    /// One update to begin with.
+    fn new() -> Self {
+        Pace {
+            at_a_time: 1,
+            rate: 0.0,
+        }
+    }
+
+    /// After `made` updates took so long: twice as many where that was short, or where a span costs so much in
+    /// itself that more at a time are made faster; half as many where it was long. What an evaluation or a file
+    /// has cut short says nothing.
+    fn learn(&mut self, made: u64, took: Duration) {
+        if made < self.at_a_time {
+            return;
+        }
+        let rate = made as f64 / took.as_secs_f64().max(1e-9);
+        let gained = rate > 1.2 * self.rate;
+        if took < LOOK_EVERY / 2 || gained && took < LOOK_EVERY * 10 {
+            self.at_a_time = 2 * made;
+        } else if took > LOOK_EVERY * 2 {
+            self.at_a_time = (made / 2).max(1);
+        }
+        self.rate = rate;
     }
 }
 
@@ -313,7 +335,7 @@ pub fn train(
     };
     let begun = (Instant::now(), trainer.network_updates());
     let mut saved = trainer.update();
-    let mut at_a_time = 1;
+    let mut pace = Pace::new();
     while !trainer.is_done() {
         if control.is_stopped() {
             save(&trainer)?;
@@ -329,14 +351,14 @@ pub fn train(
         }
         // As many updates at a time as take a tenth of a second, so that the user is never far away.
         let (asked, from) = (Instant::now(), trainer.update());
-        let wanted = at_a_time.min(until_file(&built.training, from));
+        let wanted = pace.at_a_time.min(until_file(&built.training, from));
         if let Err(error) = trainer.advance(&mut *engine, wanted) {
             save(&trainer)?;
             observe(Event::Checkpoint { update: from });
             return Err(error.into());
         }
         let update = trainer.update();
-        at_a_time = next_span(at_a_time, update - from, asked.elapsed());
+        pace.learn(update - from, asked.elapsed());
         if built.training.snapshots.contains(&update) {
             folder.write_snapshot(update, &trainer.checkpoint())?;
         }
@@ -815,16 +837,30 @@ pub fn add_training(
 mod tests {
     use super::*;
 
+    /// The spans that come of a cost of `fixed` for each and `each` for every update, in seconds.
+    fn spans(fixed: f64, each: f64, most: u64) -> Vec<u64> {
+        let mut pace = Pace::new();
+        let mut spans = Vec::new();
+        for _ in 0..20 {
+            let made = pace.at_a_time.min(most);
+            spans.push(made);
+            pace.learn(made, Duration::from_secs_f64(fixed + each * made as f64));
+        }
+        spans
+    }
+
     #[test]
-    fn spans_grow_with_what_was_made_only() {
-        let (short, long) = (Duration::from_millis(1), Duration::from_millis(300));
-        assert_eq!(next_span(1, 1, short), 2);
-        assert_eq!(next_span(2, 2, short), 4);
-        // Cut short by a snapshot after every update: it stays as it is.
-        assert_eq!(next_span(4, 1, short), 4);
-        assert_eq!(next_span(64, 64, LOOK_EVERY / 2), 64);
-        assert_eq!(next_span(64, 64, long), 32);
-        assert_eq!(next_span(1, 1, long), 1);
+    fn spans_fit_their_cost() {
+        // A millisecond an update: about a tenth of a second at a time.
+        assert_eq!(spans(0.0, 0.001, 1 << 40).last(), Some(&64));
+        // Slow updates: one at a time.
+        assert_eq!(spans(0.0, 1.0, 1 << 40).last(), Some(&1));
+        // A span that costs a tenth of a second whatever is in it: many updates in each.
+        assert!(spans(0.1, 0.001, 1 << 40).last() >= Some(&64));
+        // Cut to one by a snapshot after every update: it asks for two, and no more.
+        let mut pace = Pace::new();
+        (0..50).for_each(|_| pace.learn(1, Duration::from_millis(1)));
+        assert_eq!(pace.at_a_time, 2);
     }
 
     #[test]

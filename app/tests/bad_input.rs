@@ -755,7 +755,7 @@ fn command_lines() {
             "bench beyond memory",
             "bench --hidden 50000 --batch 100000 --steps 1000",
             &[
-                "--hidden x --batch x --steps x --networks",
+                "--hidden x --batch x --steps",
                 "kept in memory",
             ],
         ),

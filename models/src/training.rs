@@ -652,7 +652,7 @@ impl<'a> Trainer<'a> {
                 break;
             }
             // Training makes no more at a time either.
-            if elapsed < seconds / 8.0 {
+            if elapsed < seconds / 4.0 {
                 updates = (2 * updates).min(self.settings.evaluate_every);
             }
         }
