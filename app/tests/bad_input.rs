@@ -754,10 +754,7 @@ fn command_lines() {
         bad_words(
             "bench beyond memory",
             "bench --hidden 50000 --batch 100000 --steps 1000",
-            &[
-                "--hidden x --batch x --steps",
-                "kept in memory",
-            ],
+            &["--hidden x --batch x --steps", "kept in memory"],
         ),
         bad_words("unknown verb", "trian tiny.toml", &["trian", "train"]),
         bad_words("verb without its argument", "train", &["EXPERIMENT"]),

@@ -5,6 +5,7 @@ use egui::{Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use nullcline::desktop::{Command, Desktop, DesktopOptions, Open, State};
+use nullcline::devices::Device;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -446,4 +447,32 @@ fn every_panel_can_be_closed_and_shown_again() {
     window.state_mut().give(Command::ResetLayout);
     window.run_steps(3);
     assert_eq!(value(&window, "name").as_deref(), Some("small"));
+}
+
+/// The menu lists the devices there are; the next run trains on the one that is chosen, and says so.
+#[test]
+fn a_device_is_chosen_and_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut window = opened(folder.path(), SMALL);
+    assert_eq!(window.state().state().device, Device::Auto);
+    wait(&mut window, "the devices are listed", |state| {
+        !state.devices.is_empty()
+    });
+    window.get_by_role_and_label(Role::Button, "Device").click();
+    window.run_steps(3);
+    window
+        .get_by_role_and_label(Role::RadioButton, "CPU")
+        .click();
+    window.run_steps(3);
+    assert_eq!(window.state().state().device, Device::Cpu);
+    window.get_by_role_and_label(Role::Button, "Run").click();
+    wait(&mut window, "the run is over", |state| {
+        state.folder.is_some() && state.work.is_none()
+    });
+    let run = window.state().state().folder.clone().unwrap();
+    let provenance = std::fs::read_to_string(run.join("provenance.json")).unwrap();
+    let provenance: serde_json::Value = serde_json::from_str(&provenance).unwrap();
+    assert!(provenance["device"].as_str().unwrap().starts_with("cpu"));
+    let command = provenance["command"].as_array().unwrap();
+    assert!(command.ends_with(&["--device".into(), "cpu".into()]));
 }
