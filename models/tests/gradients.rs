@@ -202,6 +202,8 @@ fn check(case: &Case, instructions: Instructions) {
         .unwrap()
         .remove(0);
     let response = engine.respond_one(a, &case.objective, &job).unwrap();
+    let evaluated = engine.evaluate(a, &case.objective, &[job]).unwrap();
+    assert_eq!(evaluated, [response.clone().into()]);
     let name = format!(
         "{} {:?} {:?} {instructions:?}",
         a.cell.name(),

@@ -150,6 +150,15 @@ pub struct Evaluation {
     pub outputs: Array3<f32>,
 }
 
+impl From<Response> for Evaluation {
+    fn from(response: Response) -> Self {
+        Evaluation {
+            loss: response.loss,
+            outputs: response.outputs,
+        }
+    }
+}
+
 /// Something that trains networks.
 ///
 /// An engine fails only where its device does: the CPU engine never.
@@ -208,11 +217,7 @@ pub trait Engine: Send {
         jobs: &[Job],
     ) -> Result<Vec<Evaluation>> {
         let responses = self.respond(architecture, objective, jobs)?;
-        let evaluation = |response: Response| Evaluation {
-            loss: response.loss,
-            outputs: response.outputs,
-        };
-        Ok(responses.into_iter().map(evaluation).collect())
+        Ok(responses.into_iter().map(Evaluation::from).collect())
     }
 
     /// Makes the updates of a plan.

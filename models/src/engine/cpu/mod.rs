@@ -17,7 +17,7 @@ mod prepared;
 mod workspace;
 
 use super::kernels::{Start, Term};
-use super::{Engine, Gradient, Job, Learner, Objective, Plan, Progress, Response};
+use super::{Engine, Evaluation, Gradient, Job, Learner, Objective, Plan, Progress, Response};
 use crate::architecture::Architecture;
 use crate::simd::{Instructions, LANES, Lanes, Vector};
 use ndarray::{Array3, ArrayView3};
@@ -245,6 +245,56 @@ impl CpuEngine {
         progress
     }
 
+    /// Responses of networks to their trials; without states, theirs have no steps.
+    fn responses(
+        &self,
+        architecture: &Architecture,
+        objective: &Objective,
+        jobs: &[Job],
+        with_states: bool,
+    ) -> Vec<Response> {
+        let (prepared, shards) = prepare(architecture, objective, jobs);
+        let kept = |steps: usize| if with_states { steps + 1 } else { 0 };
+        // Shards hold different trials of a response, so that each could write its own; copies are cheap
+        // beside the pass that made them.
+        let mut responses: Vec<Mutex<Response>> = jobs
+            .iter()
+            .map(|job| {
+                let (batch, steps) = (job.trials.batch(), job.trials.steps());
+                Mutex::new(Response {
+                    loss: 0.0,
+                    outputs: Array3::zeros((batch, steps, architecture.outputs)),
+                    states: Array3::zeros((batch, kept(steps), architecture.state_dim())),
+                })
+            })
+            .collect();
+        let losses: Vec<f64> = shards
+            .par_iter()
+            .map(|&(j, shard)| {
+                let (job, prepared) = (&jobs[j], &prepared[j]);
+                self.shard(architecture, objective, job, prepared, shard, false, |w| {
+                    let mut response = responses[j].lock().unwrap_or_else(|e| e.into_inner());
+                    let first = shard * SHARD_VECTORS * LANES;
+                    from_lanes(&w.outputs, w.vectors, first, &mut response.outputs);
+                    if with_states {
+                        from_lanes(&w.states, w.vectors, first, &mut response.states);
+                    }
+                    w.loss
+                })
+            })
+            .collect();
+        for (&(j, _), loss) in shards.iter().zip(losses) {
+            responses[j]
+                .get_mut()
+                .unwrap_or_else(|e| e.into_inner())
+                .loss += loss;
+        }
+        responses
+            .into_iter()
+            .map(|response| response.into_inner().unwrap_or_else(|e| e.into_inner()))
+            .collect()
+    }
+
     fn gradients_of(
         &self,
         architecture: &Architecture,
@@ -342,43 +392,17 @@ impl Engine for CpuEngine {
         objective: &Objective,
         jobs: &[Job],
     ) -> Result<Vec<Response>> {
-        let (prepared, shards) = prepare(architecture, objective, jobs);
-        // Shards hold different trials of a response, so that each could write its own; copies are cheap
-        // beside the pass that made them.
-        let mut responses: Vec<Mutex<Response>> = jobs
-            .iter()
-            .map(|job| {
-                let (batch, steps) = (job.trials.batch(), job.trials.steps());
-                Mutex::new(Response {
-                    loss: 0.0,
-                    outputs: Array3::zeros((batch, steps, architecture.outputs)),
-                    states: Array3::zeros((batch, steps + 1, architecture.state_dim())),
-                })
-            })
-            .collect();
-        let losses: Vec<f64> = shards
-            .par_iter()
-            .map(|&(j, shard)| {
-                let (job, prepared) = (&jobs[j], &prepared[j]);
-                self.shard(architecture, objective, job, prepared, shard, false, |w| {
-                    let mut response = responses[j].lock().unwrap_or_else(|e| e.into_inner());
-                    let first = shard * SHARD_VECTORS * LANES;
-                    from_lanes(&w.outputs, w.vectors, first, &mut response.outputs);
-                    from_lanes(&w.states, w.vectors, first, &mut response.states);
-                    w.loss
-                })
-            })
-            .collect();
-        for (&(j, _), loss) in shards.iter().zip(losses) {
-            responses[j]
-                .get_mut()
-                .unwrap_or_else(|e| e.into_inner())
-                .loss += loss;
-        }
-        Ok(responses
-            .into_iter()
-            .map(|response| response.into_inner().unwrap_or_else(|e| e.into_inner()))
-            .collect())
+        Ok(self.responses(architecture, objective, jobs, true))
+    }
+
+    fn evaluate(
+        &mut self,
+        architecture: &Architecture,
+        objective: &Objective,
+        jobs: &[Job],
+    ) -> Result<Vec<Evaluation>> {
+        let responses = self.responses(architecture, objective, jobs, false);
+        Ok(responses.into_iter().map(Evaluation::from).collect())
     }
 
     fn advance(&mut self, plan: &Plan, learners: &mut [Learner]) -> Result<Vec<Progress>> {

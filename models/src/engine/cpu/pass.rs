@@ -156,10 +156,20 @@ impl Pass<'_> {
         let trials = self.job.trials;
         let steps = trials.steps();
         zeroed(weights, steps * vectors);
-        for b in first..trials.batch().min(first + vectors * LANES) {
-            let (v, lane) = ((b - first) / LANES, (b - first) % LANES);
-            for t in 0..steps {
-                weights[t * vectors + v].0[lane] = trials.mask.as_ref().map_or(1.0, |m| m[[b, t]]);
+        let places = (first..trials.batch().min(first + vectors * LANES))
+            .map(|b| (b, (b - first) / LANES, (b - first) % LANES));
+        if let Some(mask) = &trials.mask {
+            for (b, v, lane) in places {
+                for t in 0..steps {
+                    weights[t * vectors + v].0[lane] = mask[[b, t]];
+                }
+            }
+        } else if let Some((row, rest)) = weights.split_at_mut_checked(vectors) {
+            for (_, v, lane) in places {
+                row[v].0[lane] = 1.0;
+            }
+            for weights in rest.chunks_exact_mut(vectors) {
+                weights.copy_from_slice(row);
             }
         }
     }
