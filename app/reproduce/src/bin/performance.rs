@@ -4,7 +4,7 @@
 //! ```text
 //! cargo run --release -p nullcline-reproduce --bin performance -- [--python PYTHON]
 //! ```
-//! PYTHON is an interpreter with torch, jax[cpu] and optax (default `python3`); what it lacks is left out, and
+//! PYTHON is an interpreter with `torch`, `jax[cpu]` and `optax` (default `python3`); what it lacks is left out, and
 //! said so. `gcc` compiles the C. Takes some twenty minutes.
 
 use nullcline::bench::{BenchOptions, Measurement, bench_on};
