@@ -1,9 +1,9 @@
 //! Sixteen trials at a time: the vectors that train.
 //!
 //! Arrays of a pass are stored as [`Lanes`], sixteen numbers of sixteen trials. They are computed with as a
-//! [`Vector`]: one AVX-512 register, two AVX2 registers, four NEON registers, or plain code. Users install a binary built for any
-//! processor of a family, so the choice is made at run time: a function with `#[target_feature]` calls code
-//! that is generic over [`Isa`] and inlined into it.
+//! `Vector`: one AVX-512 register, two AVX2 registers, four NEON registers, or plain code. Users install a binary
+//! built for any processor of a family, so the choice is made at run time: a function with `#[target_feature]`
+//! calls code that is generic over `Isa` and inlined into it.
 
 use crate::engine::kernels::{self, Start, Term};
 use crate::scalar::Scalar;

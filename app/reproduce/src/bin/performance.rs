@@ -5,7 +5,7 @@
 //! cargo run --release -p nullcline-reproduce --bin performance -- [--python PYTHON]
 //! ```
 //! PYTHON is an interpreter with `torch`, `jax[cpu]` and `optax` (default `python3`); what it lacks is left out, and
-//! said so. `gcc` compiles the C. Takes some twenty minutes.
+//! said so. `gcc` compiles the C. Takes some six minutes.
 
 use nullcline::bench::{BenchOptions, Measurement, bench_on};
 use nullcline_data::write_atomically;
