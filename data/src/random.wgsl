@@ -61,7 +61,7 @@ fn random_word() -> u32 {
 fn random_is_below(threshold: vec2<u32>) -> bool {
     let low = random_word();
     let high = random_word();
-    let k = vec2<u32>(high << 21u | low >> 11u, high >> 11u);
+    let k = vec2<u32>((high << 21u) | (low >> 11u), high >> 11u);
     return k.y < threshold.y || (k.y == threshold.y && k.x < threshold.x);
 }
 

@@ -11,7 +11,7 @@ pub struct AdapterDescription {
     pub backend: &'static str,
     /// `discrete`, `integrated`, `virtual`, `software` or `other`.
     pub kind: &'static str,
-    /// The driver, with its version.
+    /// The driver, with its version; where the device cannot train, why.
     pub driver: String,
     /// Bytes of the largest buffer that a kernel can see: what bounds a group of networks.
     pub binding_bytes: u64,
@@ -48,6 +48,31 @@ pub fn device_descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'sta
         required_features: wgpu::Features::empty(),
         required_limits: adapter.limits(),
         ..Default::default()
+    }
+}
+
+/// Buffers that a kernel sees.
+const KERNEL_BUFFERS: u32 = crate::text::BUFFERS.len() as u32;
+
+/// Threads of the largest workgroups that do not adapt to the device.
+const KERNEL_THREADS: u32 = 256;
+
+/// Why kernels cannot run within these limits, if they cannot.
+pub(crate) fn unsuitable(limits: &wgpu::Limits) -> Option<String> {
+    let threads = limits
+        .max_compute_invocations_per_workgroup
+        .min(limits.max_compute_workgroup_size_x);
+    if limits.max_storage_buffers_per_shader_stage < KERNEL_BUFFERS {
+        Some(format!(
+            "it cannot train: its kernels see {} buffers at most, and {KERNEL_BUFFERS} are needed",
+            limits.max_storage_buffers_per_shader_stage
+        ))
+    } else if threads < KERNEL_THREADS {
+        Some(format!(
+            "it cannot train: its workgroups have {threads} threads at most, and {KERNEL_THREADS} are needed"
+        ))
+    } else {
+        None
     }
 }
 
@@ -105,6 +130,9 @@ pub(crate) fn open(request: Request) -> Result<Opened> {
     }
     .clone();
     let name = adapter.get_info().name;
+    if let Some(why) = unsuitable(&adapter.limits()) {
+        return Err(Error::device(name, format!("{why}; use the cpu")));
+    }
     let (device, queue) = pollster::block_on(adapter.request_device(&device_descriptor(&adapter)))
         .map_err(|error| Error::device(name, format!("cannot be opened: {error}")))?;
     Ok(Opened {
@@ -139,9 +167,13 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
     AdapterDescription {
         backend: backend_name(&info),
         kind: kind_name(&info),
-        driver: format!("{} {}", info.driver, info.driver_info)
+        driver: [format!("{} {}", info.driver, info.driver_info)
             .trim()
-            .to_owned(),
+            .to_owned()]
+        .into_iter()
+        .chain(unsuitable(&limits))
+        .collect::<Vec<_>>()
+        .join("; "),
         name: info.name,
         binding_bytes: limits
             .max_storage_buffer_binding_size
@@ -181,6 +213,27 @@ mod tests {
         let message = error.to_string();
         assert!(error.is_bad_input());
         assert!(message.contains("\"no such card\"") && message.contains("there is"));
+    }
+
+    #[test]
+    fn a_device_that_cannot_train_says_what_it_lacks() {
+        let enough = wgpu::Limits::default();
+        assert_eq!(unsuitable(&enough), None);
+        let few_buffers = wgpu::Limits {
+            max_storage_buffers_per_shader_stage: 4,
+            ..enough.clone()
+        };
+        let found = unsuitable(&few_buffers).unwrap();
+        assert!(
+            found.contains("4 buffers at most, and 8 are needed"),
+            "{found}"
+        );
+        let few_threads = wgpu::Limits {
+            max_compute_workgroup_size_x: 128,
+            ..enough
+        };
+        let found = unsuitable(&few_threads).unwrap();
+        assert!(found.contains("128 threads at most, and 256"), "{found}");
     }
 
     #[test]

@@ -1,18 +1,34 @@
 //! The device at work: buffers that are kept from call to call, compiled kernels, submissions.
 
 use crate::launch::{Capabilities, Run, Step};
+use crate::pace::Pace;
 use crate::sweeps::Kernel;
 use crate::text::BUFFERS;
 use nullcline_data::{Error, Result};
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Bytes between the uniform values of two dispatches.
 const SLOT: u64 = 256;
 
-/// Submissions that wait in the queue: enough that the device never idles, few enough that a window which
-/// shares it gets its turn.
-const IN_FLIGHT: usize = 2;
+/// Seconds that a submission should take, where a window shares the device and waits for its end to draw, and
+/// where none does.
+const SHARED_SECONDS: f64 = 4e-3;
+const OWN_SECONDS: f64 = 20e-3;
+
+/// How long a wait holds what a window needs to show a frame.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// A shorter wait was for work that had been done.
+const LATE: Duration = Duration::from_micros(50);
+
+/// Bytes that are brought to the device, or back, at a time: each waits in memory that the host sees, which is
+/// scarce, and whose end the driver answers with the loss of the device.
+const UPLOAD: u64 = 64 << 20;
+const DOWNLOAD: u64 = 256 << 20;
 
 /// Why a group of networks did not go through.
 #[derive(Debug)]
@@ -44,7 +60,6 @@ pub(crate) mod buffer {
 }
 
 /// A compiled kernel and which buffers it writes.
-#[derive(Clone)]
 pub(crate) struct Compiled {
     pipeline: wgpu::ComputePipeline,
     writes: u8,
@@ -61,14 +76,31 @@ pub(crate) struct Device {
     /// Whether kernels run without checks of indices and loops. Not on software devices, whose compilers then
     /// unroll every loop and take ten times as long as the work itself.
     pub unchecked: bool,
+    /// Whether a window draws on the device too.
+    shared: bool,
+    /// Why kernels cannot run on it, if they cannot.
+    unsuitable: Option<String>,
     lost: Arc<Mutex<Option<String>>>,
     buffers: [Option<wgpu::Buffer>; 8],
     uniforms: Option<wgpu::Buffer>,
     staging: Option<wgpu::Buffer>,
     layouts: HashMap<u8, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
     bind_groups: HashMap<u8, wgpu::BindGroup>,
-    compiled: HashMap<String, Compiled>,
-    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    compiled: HashMap<String, Arc<Compiled>>,
+    /// The numbers that lie in the buffer of values.
+    values: Vec<f32>,
+    /// Bytes on their way since the device was last waited for.
+    uploading: u64,
+    in_flight: VecDeque<Submission>,
+    /// When the last submission was seen to be done.
+    done: Instant,
+}
+
+/// Work that was submitted and not waited for.
+struct Submission {
+    index: wgpu::SubmissionIndex,
+    at: Instant,
+    work: u64,
 }
 
 impl Device {
@@ -81,7 +113,6 @@ impl Device {
         let info = adapter.get_info();
         let limits = device.limits();
         let software = info.device_type == wgpu::DeviceType::Cpu;
-        let discrete = info.device_type == wgpu::DeviceType::DiscreteGpu;
         let name = format!("{} ({})", info.name, crate::adapters::backend_name(&info));
         let lost = Arc::new(Mutex::new(None));
         if own {
@@ -105,17 +136,19 @@ impl Device {
                     .max_compute_invocations_per_workgroup
                     .min(limits.max_compute_workgroup_size_x) as usize,
                 workgroups: limits.max_compute_workgroups_per_dimension.min(65_535) as usize,
+                // Kernels count in words of 32 bits.
                 binding_bytes: limits
                     .max_storage_buffer_binding_size
-                    .min(limits.max_buffer_size),
+                    .min(limits.max_buffer_size)
+                    .min(u64::from(!15u32)),
                 // Two workgroups for each of the 132 processors of the largest card of today.
                 busy: if software { 4 } else { 264 },
-                // A tenth of a second at most on a small integrated card, milliseconds on a discrete one.
-                dispatch_work: if discrete { 1 << 36 } else { 1 << 34 },
-                submission_work: if discrete { 1 << 36 } else { 1 << 34 },
+                dispatch_work: 1 << 36,
             },
             memory: None,
             unchecked: !software,
+            shared: !own,
+            unsuitable: crate::adapters::unsuitable(&limits),
             device,
             queue,
             lost,
@@ -125,7 +158,10 @@ impl Device {
             layouts: HashMap::new(),
             bind_groups: HashMap::new(),
             compiled: HashMap::new(),
+            values: Vec::new(),
+            uploading: 0,
             in_flight: VecDeque::new(),
+            done: Instant::now(),
         }
     }
 
@@ -134,11 +170,14 @@ impl Device {
         Error::device(self.name.clone(), format!("{what}; use the cpu to go on"))
     }
 
-    /// Runs `work` and turns what the device says into a result.
+    /// Runs `work` and turns what the device says into a result. Nothing is kept of what failed.
     pub fn guarded<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> std::result::Result<T, Failure>,
     ) -> std::result::Result<T, Failure> {
+        if let Some(why) = &self.unsuitable {
+            return Err(self.error(why).into());
+        }
         let scopes = [
             wgpu::ErrorFilter::Internal,
             wgpu::ErrorFilter::Validation,
@@ -146,29 +185,35 @@ impl Device {
         ]
         .map(|filter| self.device.push_error_scope(filter));
         let result = work(self);
-        let mut found = None;
-        for scope in scopes.into_iter().rev() {
-            found = pollster::block_on(scope.pop()).or(found);
+        let found: Vec<wgpu::Error> = scopes
+            .into_iter()
+            .rev()
+            .filter_map(|scope| pollster::block_on(scope.pop()))
+            .collect();
+        let lost = self.lost.lock().ok().and_then(|lost| lost.clone());
+        // What cannot be allocated is invalid wherever it is used: then those errors mean nothing.
+        let memory = matches!(result, Err(Failure::Memory))
+            || found
+                .iter()
+                .any(|error| matches!(error, wgpu::Error::OutOfMemory { .. }));
+        let result = match (lost, found.first()) {
+            (Some(what), _) => Err(self.error(what).into()),
+            _ if memory => Err(Failure::Memory),
+            (None, Some(error)) => Err(self.error(error).into()),
+            (None, None) => result,
+        };
+        if result.is_err() {
+            self.release();
         }
-        match found {
-            Some(wgpu::Error::OutOfMemory { .. }) => {
-                self.release();
-                Err(Failure::Memory)
-            }
-            Some(error) => Err(self.error(error).into()),
-            None => {
-                let lost = self.lost.lock().ok().and_then(|lost| lost.clone());
-                match lost {
-                    Some(what) => Err(self.error(what).into()),
-                    None => result,
-                }
-            }
-        }
+        result
     }
 
     /// Gives all buffers back.
     fn release(&mut self) {
         self.bind_groups.clear();
+        self.layouts.clear();
+        self.in_flight.clear();
+        self.values.clear();
         self.buffers = Default::default();
         self.uniforms = None;
         self.staging = None;
@@ -177,12 +222,9 @@ impl Device {
     /// Makes every buffer at least as large as asked.
     pub fn reserve(&mut self, sizes: &Sizes) -> std::result::Result<(), Failure> {
         let padded = sizes.map(|size| size.max(SLOT).next_multiple_of(16));
-        if let Some(memory) = self.memory {
-            let total: u64 = padded.iter().sum();
-            if total > memory {
-                self.release();
-                return Err(Failure::Memory);
-            }
+        let total: u64 = padded.iter().sum();
+        if self.memory.is_some_and(|memory| total > memory) {
+            return Err(Failure::Memory);
         }
         for (k, &size) in padded.iter().enumerate() {
             if self.buffers[k].as_ref().is_some_and(|b| b.size() >= size) {
@@ -197,6 +239,9 @@ impl Device {
             };
             self.bind_groups.clear();
             self.buffers[k] = None;
+            if k == buffer::VALUES {
+                self.values.clear();
+            }
             let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
             let made = self.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(BUFFERS[k]),
@@ -207,7 +252,6 @@ impl Device {
                 mapped_at_creation: false,
             });
             if pollster::block_on(scope.pop()).is_some() {
-                self.release();
                 return Err(Failure::Memory);
             }
             self.buffers[k] = Some(made);
@@ -223,19 +267,48 @@ impl Device {
     }
 
     /// Brings numbers to a buffer.
-    pub fn write<T: bytemuck::Pod>(&self, k: usize, offset: u64, data: &[T]) -> Result<()> {
-        if !data.is_empty() {
-            self.queue
-                .write_buffer(self.buffer(k)?, offset, bytemuck::cast_slice(data));
+    pub fn write<T: bytemuck::Pod>(&mut self, k: usize, offset: u64, data: &[T]) -> Result<()> {
+        let mut at = offset;
+        for piece in bytemuck::cast_slice::<T, u8>(data).chunks(UPLOAD as usize) {
+            self.queue.write_buffer(self.buffer(k)?, at, piece);
+            at += piece.len() as u64;
+            self.uploading += piece.len() as u64;
+            if self.uploading >= UPLOAD {
+                let index = self.queue.submit([]);
+                self.uploading = 0;
+                self.wait(&index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the numbers that a task reads, such as a recording, unless they are there.
+    pub fn write_values(&mut self, values: &[f32]) -> Result<()> {
+        if self.values != values {
+            self.write(buffer::VALUES, 0, values)?;
+            values.clone_into(&mut self.values);
         }
         Ok(())
     }
 
     /// Compiles a kernel, or finds it compiled.
-    pub fn compile(&mut self, kernel: &Kernel) -> Compiled {
+    pub fn compile(&mut self, kernel: &Kernel) -> std::result::Result<Arc<Compiled>, Failure> {
         if let Some(compiled) = self.compiled.get(&kernel.source) {
-            return compiled.clone();
+            return Ok(Arc::clone(compiled));
         }
+        let compiled = self.guarded(|device| Ok(Arc::new(device.pipeline(kernel))))?;
+        self.compiled
+            .insert(kernel.source.clone(), Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    /// Forgets the kernels that nothing holds.
+    pub fn forget_unused(&mut self) {
+        self.compiled
+            .retain(|_, compiled| Arc::strong_count(compiled) > 1);
+    }
+
+    fn pipeline(&mut self, kernel: &Kernel) -> Compiled {
         let (_, layout) = self.layout(kernel.writes);
         let layout = layout.clone();
         let mut checks = wgpu::ShaderRuntimeChecks::checked();
@@ -267,13 +340,10 @@ impl Device {
                 },
                 cache: None,
             });
-        let compiled = Compiled {
+        Compiled {
             pipeline,
             writes: kernel.writes,
-        };
-        self.compiled
-            .insert(kernel.source.clone(), compiled.clone());
-        compiled
+        }
     }
 
     fn layout(&mut self, writes: u8) -> &(wgpu::BindGroupLayout, wgpu::PipelineLayout) {
@@ -346,26 +416,79 @@ impl Device {
         Ok(())
     }
 
-    /// Queues dispatches in order, a bounded amount of work in each submission.
-    pub fn run(&mut self, kernels: &[Compiled], steps: &[Step]) -> Result<()> {
+    /// Seconds that a submission should take.
+    fn seconds(&self) -> f64 {
+        if self.shared {
+            SHARED_SECONDS
+        } else {
+            OWN_SECONDS
+        }
+    }
+
+    /// What bears on how work is cut, at a pace.
+    pub fn capabilities_at(&self, pace: &Pace) -> Capabilities {
+        Capabilities {
+            dispatch_work: self
+                .capabilities
+                .dispatch_work
+                .min(pace.work(self.seconds())),
+            ..self.capabilities
+        }
+    }
+
+    /// Queues dispatches in order, in submissions that take the time they should at the pace that shows.
+    pub fn run(
+        &mut self,
+        kernels: &[Arc<Compiled>],
+        steps: &[Step],
+        pace: &mut Pace,
+    ) -> Result<()> {
+        // One more keeps the device from idling; where a window shares it, its turn comes first.
+        let in_flight = if self.shared { 0 } else { 1 };
         let mut first = 0;
         while first < steps.len() {
+            let most = pace.work(self.seconds());
             let mut work = 0;
             let mut end = first;
             while end < steps.len()
-                && (end == first || work + steps[end].work <= self.capabilities.submission_work)
+                && (end == first || work + steps[end].work <= most)
                 && end - first < 4096
             {
                 work += steps[end].work;
                 end += 1;
             }
-            self.submit(kernels, &steps[first..end])?;
+            self.submit(kernels, &steps[first..end], work)?;
+            self.settle(in_flight, pace)?;
             first = end;
         }
         Ok(())
     }
 
-    fn submit(&mut self, kernels: &[Compiled], steps: &[Step]) -> Result<()> {
+    /// Waits for all that was queued.
+    pub fn finish(&mut self, pace: &mut Pace) -> Result<()> {
+        self.settle(0, pace)
+    }
+
+    /// Waits until no more than so many submissions are in the queue.
+    fn settle(&mut self, in_flight: usize, pace: &mut Pace) -> Result<()> {
+        while self.in_flight.len() > in_flight {
+            let Some(oldest) = self.in_flight.pop_front() else {
+                break;
+            };
+            let asked = Instant::now();
+            self.wait(&oldest.index)?;
+            let begun = oldest.at.max(self.done);
+            self.done = Instant::now();
+            let seconds = self.done.duration_since(begun).as_secs_f64();
+            // Where the host comes late, the work was done before, and the time is no more than a bound.
+            let late = self.done.duration_since(asked) < LATE;
+            let wanted = if late { f64::INFINITY } else { self.seconds() };
+            pace.measured(oldest.work, seconds, wanted);
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, kernels: &[Arc<Compiled>], steps: &[Step], work: u64) -> Result<()> {
         let slots = steps.len() as u64 * SLOT;
         if self.uniforms.as_ref().is_none_or(|b| b.size() < slots) {
             self.bind_groups.clear();
@@ -404,32 +527,90 @@ impl Device {
                 pass.dispatch_workgroups(x, y, z);
             }
         }
+        let at = Instant::now();
         let index = self.queue.submit([encoder.finish()]);
-        self.in_flight.push_back(index);
-        while self.in_flight.len() > IN_FLIGHT {
-            if let Some(oldest) = self.in_flight.pop_front() {
-                self.wait(oldest)?;
-            }
-        }
+        self.uploading = 0;
+        self.in_flight.push_back(Submission { index, at, work });
         Ok(())
     }
 
-    fn wait(&self, index: wgpu::SubmissionIndex) -> Result<()> {
-        self.device
-            .poll(wgpu::PollType::Wait {
-                submission_index: Some(index),
-                timeout: None,
-            })
-            .map(|_| ())
-            .map_err(|error| self.error(error))
+    /// Waits for a submission. While it waits, wgpu holds a lock that a window needs to show a frame: where there
+    /// is one, it waits for moments.
+    fn wait(&self, index: &wgpu::SubmissionIndex) -> Result<()> {
+        loop {
+            let asked = wgpu::PollType::Wait {
+                submission_index: Some(index.clone()),
+                timeout: self.shared.then_some(MOMENT),
+            };
+            match self.poll(asked)? {
+                Err(wgpu::PollError::Timeout) => std::thread::yield_now(),
+                // A submission that there has not been was refused, as all are once the device is gone.
+                Err(wgpu::PollError::WrongSubmissionIndex(..)) => {
+                    return Err(self.error("the device was lost: it takes no more work"));
+                }
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Asks the device how far it is.
+    fn poll(
+        &self,
+        asked: wgpu::PollType,
+    ) -> Result<std::result::Result<wgpu::PollStatus, wgpu::PollError>> {
+        self.unless_lost(|| self.device.poll(asked))
+    }
+
+    /// Calls what panics in wgpu where it finds that the device was lost.
+    fn unless_lost<T>(&self, call: impl FnOnce() -> T) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+            let what = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or_default();
+            let cause = what.lines().map(str::trim).rfind(|line| !line.is_empty());
+            let what = format!(
+                "the device was lost: {}",
+                cause.unwrap_or("no reason is given")
+            );
+            remember(&self.lost, what.clone());
+            self.error(what)
+        })
     }
 
     /// Brings ranges of buffers (buffer, first byte, bytes) to the host, one after the other.
     pub fn read(&mut self, ranges: &[(usize, u64, u64)]) -> std::result::Result<Vec<f32>, Failure> {
         let total: u64 = ranges.iter().map(|range| range.2).sum();
-        if total == 0 {
-            return Ok(Vec::new());
+        let mut numbers = Vec::with_capacity(total as usize / 4);
+        let mut piece = Vec::new();
+        let mut room = DOWNLOAD;
+        for &(k, mut offset, mut bytes) in ranges {
+            while bytes > 0 {
+                let part = bytes.min(room);
+                piece.push((k, offset, part));
+                offset += part;
+                bytes -= part;
+                room -= part;
+                if room == 0 {
+                    self.read_piece(&piece, &mut numbers)?;
+                    piece.clear();
+                    room = DOWNLOAD;
+                }
+            }
         }
+        if !piece.is_empty() {
+            self.read_piece(&piece, &mut numbers)?;
+        }
+        Ok(numbers)
+    }
+
+    fn read_piece(
+        &mut self,
+        ranges: &[(usize, u64, u64)],
+        numbers: &mut Vec<f32>,
+    ) -> std::result::Result<(), Failure> {
+        let total: u64 = ranges.iter().map(|range| range.2).sum();
         if self.staging.as_ref().is_none_or(|b| b.size() < total) {
             self.staging = None;
             let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
@@ -440,7 +621,6 @@ impl Device {
                 mapped_at_creation: false,
             });
             if pollster::block_on(scope.pop()).is_some() {
-                self.release();
                 return Err(Failure::Memory);
             }
             self.staging = Some(made);
@@ -454,33 +634,41 @@ impl Device {
             .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut at = 0;
         for &(k, offset, bytes) in ranges {
-            if bytes > 0 {
-                encoder.copy_buffer_to_buffer(self.buffer(k)?, offset, staging, at, bytes);
-            }
+            encoder.copy_buffer_to_buffer(self.buffer(k)?, offset, staging, at, bytes);
             at += bytes;
         }
         let index = self.queue.submit([encoder.finish()]);
-        self.in_flight.clear();
+        self.uploading = 0;
         let slice = staging.slice(..total);
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = channel();
         slice.map_async(wgpu::MapMode::Read, move |result| {
             // The receiver waits below, unless the device failed first.
             let _ = sender.send(result);
         });
-        self.wait(index)?;
-        match receiver.try_recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(self.error(error).into()),
-            Err(_) => return Err(self.error("it did not finish its work").into()),
-        }
-        let numbers = {
-            let view = slice
-                .get_mapped_range()
-                .map_err(|error| self.error(error))?;
-            bytemuck::pod_collect_to_vec::<u8, f32>(&view)
+        self.wait(&index)?;
+        // Another thread that uses the device may be the one to make the call, and not have come to it yet.
+        let mapped = loop {
+            match receiver.recv_timeout(MOMENT) {
+                Ok(mapped) => break mapped,
+                Err(RecvTimeoutError::Timeout) => match self.poll(wgpu::PollType::Poll)? {
+                    Ok(_) => {}
+                    Err(error) => return Err(self.error(error).into()),
+                },
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(self.error("it did not finish its work").into());
+                }
+            }
         };
+        mapped.map_err(|error| self.error(error))?;
+        let view = slice
+            .get_mapped_range()
+            .map_err(|error| self.error(error))?;
+        let at = numbers.len();
+        numbers.resize(at + total as usize / 4, 0.0);
+        bytemuck::cast_slice_mut::<f32, u8>(&mut numbers[at..]).copy_from_slice(&view);
+        drop(view);
         staging.unmap();
-        Ok(numbers)
+        Ok(())
     }
 
     /// What a dispatch takes from [`Run`] must fit its slot.
@@ -490,5 +678,105 @@ impl Device {
 fn remember(note: &Mutex<Option<String>>, what: String) {
     if let Ok(mut note) = note.lock() {
         note.get_or_insert(what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::{Request, adapters, open};
+
+    fn device() -> Option<Device> {
+        let Some(adapter) = adapters().into_iter().next() else {
+            println!(
+                "skipped: there is no Vulkan, Metal or DirectX 12 device, software ones included"
+            );
+            return None;
+        };
+        let opened = open(Request::Named(&adapter.name)).unwrap();
+        Some(Device::new(
+            &opened.adapter,
+            opened.device,
+            opened.queue,
+            true,
+        ))
+    }
+
+    #[test]
+    fn the_panic_of_a_lost_device_is_an_error() {
+        let Some(device) = device() else { return };
+        let lost = device.unless_lost(|| {
+            panic!("Error in Device::poll: Validation Error\n\nCaused by:\n  Device is lost\n")
+        });
+        let message = Result::<()>::unwrap_err(lost).to_string();
+        assert!(
+            message.contains("the device was lost: Device is lost; use the cpu"),
+            "{message}"
+        );
+        assert_eq!(device.unless_lost(|| 3).unwrap(), 3);
+    }
+
+    /// More than goes up or down at a time arrives whole and in order.
+    #[test]
+    fn much_goes_in_pieces() {
+        let Some(mut device) = device() else { return };
+        let numbers: Vec<f32> = (0..(UPLOAD as u32 + (1 << 20)) / 4)
+            .map(|k| k as f32)
+            .collect();
+        let bytes = 4 * numbers.len() as u64;
+        let mut sizes = Sizes::default();
+        sizes[buffer::PARAMETERS] = bytes;
+        let copies = 1 + (DOWNLOAD / bytes) as usize;
+        let got = device
+            .guarded(|device| {
+                device.reserve(&sizes)?;
+                device.write(buffer::PARAMETERS, 0, &numbers)?;
+                device.read(&vec![(buffer::PARAMETERS, 0, bytes); copies])
+            })
+            .unwrap();
+        assert_eq!(got.len(), copies * numbers.len());
+        assert!(got.chunks(numbers.len()).all(|got| *got == numbers[..]));
+    }
+
+    /// What is allocated beyond the device's memory is a failure of memory, whatever else is said of it, and leaves
+    /// the device as it was.
+    #[test]
+    fn memory_comes_before_other_errors() {
+        let Some(mut device) = device() else { return };
+        let mut sizes = Sizes::default();
+        sizes[buffer::TABLE] = 64;
+        let failed = device.guarded(|device| {
+            device.reserve(&sizes)?;
+            device.write(buffer::TABLE, 1 << 20, &[1u32])?;
+            Err::<(), _>(Failure::Memory)
+        });
+        assert!(matches!(failed, Err(Failure::Memory)));
+        assert!(device.buffers.iter().all(Option::is_none));
+        let failed = device.guarded(|device| {
+            device.reserve(&sizes)?;
+            Ok(device.write(buffer::TABLE, 1 << 20, &[1u32])?)
+        });
+        assert!(matches!(failed, Err(Failure::Fatal(_))));
+        let got = device.guarded(|device| {
+            device.reserve(&sizes)?;
+            device.write(buffer::TABLE, 0, &[1.5f32])?;
+            device.read(&[(buffer::TABLE, 0, 4)])
+        });
+        assert_eq!(got.unwrap(), [1.5]);
+    }
+
+    #[test]
+    fn what_does_not_compile_is_not_kept() {
+        let Some(mut device) = device() else { return };
+        let kernel = Kernel {
+            label: "broken",
+            source: "fn".to_owned(),
+            writes: 0,
+            trusted: true,
+        };
+        for _ in 0..2 {
+            assert!(matches!(device.compile(&kernel), Err(Failure::Fatal(_))));
+        }
+        assert!(device.compiled.is_empty());
     }
 }

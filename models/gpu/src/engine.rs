@@ -2,25 +2,27 @@
 
 use crate::adapters::{self, Request};
 use crate::device::{Compiled, Device, Failure, buffer};
-use crate::groups::{Room, group_size, updates_ahead};
+use crate::groups::{Room, group_size, together, updates_ahead};
 use crate::kernels;
-use crate::launch::{Program, Run, Step, chunks_of, tiling};
+use crate::launch::{Capabilities, List, Program, Run, Step, chunks_of, tiling};
 use crate::layout::{
-    BLOCK, Bytes, CONTROL, FACTORS, ITERATIONS, Places, Problem, QUAD, RECORDS, Table,
+    BLOCK, Bytes, FACTORS, ITERATIONS, Places, Problem, QUAD, RECORDS, Table, control,
 };
+use crate::pace::Pace;
+use crate::sweeps::Tiling;
 use crate::text::input_gate_rows;
-use crate::trials;
+use crate::trials::{self, unpack};
 use ndarray::{Array3, Axis};
 use nullcline_data::Result;
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
 use nullcline_models::engine::{
-    Engine, Gradient, Job, Learner, Objective, Plan, Progress, Response,
+    Engine, Evaluation, Gradient, Job, Learner, Objective, Plan, Progress, Response,
 };
 use nullcline_models::optimisers::{Moments, Optimiser};
 use nullcline_tasks::{Split, Task, TrialShader, Trials};
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Trains on a graphics card.
 ///
@@ -29,6 +31,10 @@ use std::sync::Arc;
 pub struct GpuEngine {
     device: Device,
     programs: Vec<(ProgramKey, Arc<Loaded>)>,
+    /// The tiles of every problem so far. They follow from the number of networks at its first call and stay:
+    /// networks that diverge on the way would change them, and with them kernels would be compiled again in the
+    /// midst of training and rounded as another compilation sees fit.
+    tilings: Vec<(ProgramKey, Tiling)>,
     /// Bytes that a group may take since memory ran out with more.
     group_bytes: u64,
 }
@@ -44,24 +50,40 @@ pub struct Restriction {
     pub workgroup_bytes: Option<usize>,
     /// Workgroups that fill the device: few make for large tiles, many for small ones.
     pub busy: Option<usize>,
+    /// Most multiplications of one dispatch.
+    pub dispatch_work: Option<u64>,
     /// Compile as for hardware, without checks of indices and loops, where a software device has them.
     pub unchecked: bool,
 }
 
 /// What a program depends on.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 struct ProgramKey {
     problem: Problem,
     steps: usize,
     batch: usize,
-    tiling: crate::sweeps::Tiling,
     trains: bool,
 }
 
 /// A program with its kernels compiled.
 struct Loaded {
     program: Program,
-    kernels: Vec<Compiled>,
+    kernels: Vec<Arc<Compiled>>,
+    /// How fast it went the last time.
+    pace: Mutex<Option<Pace>>,
+}
+
+impl Loaded {
+    fn pace(&self, networks: usize) -> Pace {
+        let last = self.pace.lock().ok().and_then(|pace| *pace);
+        last.map_or(Pace::new(networks), |pace| pace.with(networks))
+    }
+
+    fn remember(&self, pace: Pace) {
+        if let Ok(mut last) = self.pace.lock() {
+            *last = Some(pace);
+        }
+    }
 }
 
 impl std::fmt::Debug for GpuEngine {
@@ -83,6 +105,7 @@ impl GpuEngine {
         Ok(GpuEngine {
             device: Device::new(&opened.adapter, opened.device, opened.queue, true),
             programs: Vec::new(),
+            tilings: Vec::new(),
             group_bytes: u64::MAX,
         })
     }
@@ -93,6 +116,7 @@ impl GpuEngine {
         GpuEngine {
             device: Device::new(adapter, device, queue, false),
             programs: Vec::new(),
+            tilings: Vec::new(),
             group_bytes: u64::MAX,
         }
     }
@@ -109,13 +133,19 @@ impl GpuEngine {
         if let Some(busy) = restriction.busy {
             c.busy = busy;
         }
+        if let Some(work) = restriction.dispatch_work {
+            c.dispatch_work = c.dispatch_work.min(work);
+        }
+        self.programs.clear();
+        self.tilings.clear();
+        self.device.forget_unused();
         self.device.memory = restriction.memory_bytes;
         self.device.unchecked |= restriction.unchecked;
     }
 
     /// Draws the training trials of an update on the device, one set for every seed, and brings them to the
-    /// host; `None` where the task has no shader, or trials too long for one dispatch. Training leaves them where they are: this is for those who want
-    /// to see them.
+    /// host; `None` where the task has no shader, or trials too long for one dispatch. Training leaves them where
+    /// they are: this is for those who want to see them.
     ///
     /// # Errors
     /// If the device fails.
@@ -163,14 +193,16 @@ impl GpuEngine {
                 words.copy_from_slice(&trials::seed_words(seed, update));
             }
             device.write(buffer::TABLE, 0, &words)?;
-            device.write(buffer::VALUES, 0, &shader.values)?;
-            let kernel = device.compile(&trials::draw(&places, &shader));
+            device.write_values(&shader.values)?;
+            let kernel = device.compile(&trials::draw(&places, &shader))?;
             let run = Run {
                 seeds_at: table.seeds as u32,
                 ..Program::run(&places, 0, 0.0)
             };
-            let step = draw_step(0, &places, seeds.len(), run);
-            device.run(&[kernel], &[step])?;
+            let mut pace = Pace::new(1);
+            let steps = draw_steps(0, &places, seeds.len(), run, &device.capabilities_at(&pace))?;
+            device.run(&[kernel], &steps, &mut pace)?;
+            device.finish(&mut pace)?;
             let length = places.trials.stride * places.quads * QUAD;
             device.read(&[(buffer::TRIALS, 0, 4 * (seeds.len() * length) as u64)])
         });
@@ -206,14 +238,17 @@ impl GpuEngine {
         }
     }
 
-    /// The program of a problem, compiled.
-    fn program(&mut self, places: Places, networks: usize, trains: bool) -> Arc<Loaded> {
-        let tiling = tiling(&places, networks, &self.device.capabilities);
+    /// The program of a problem, compiled; `networks`: how many there are where the problem is new.
+    fn load(
+        &mut self,
+        places: Places,
+        networks: usize,
+        trains: bool,
+    ) -> std::result::Result<Arc<Loaded>, Failure> {
         let key = ProgramKey {
             problem: places.problem.clone(),
             steps: places.steps,
             batch: places.batch,
-            tiling,
             trains,
         };
         if let Some(at) = self.programs.iter().position(|(known, _)| *known == key) {
@@ -221,28 +256,44 @@ impl GpuEngine {
             let found = self.programs.remove(at);
             let loaded = Arc::clone(&found.1);
             self.programs.push(found);
-            return loaded;
+            return Ok(loaded);
         }
+        let known = self.tilings.iter().find(|(known, _)| *known == key);
+        let tiling = match known {
+            Some((_, tiling)) => *tiling,
+            None => {
+                let tiling = tiling(&places, networks, &self.device.capabilities);
+                self.tilings.push((key.clone(), tiling));
+                tiling
+            }
+        };
         let program = Program::new(places, tiling, trains);
         let kernels = program
             .kernels
             .iter()
             .map(|kernel| self.device.compile(kernel))
-            .collect();
-        let loaded = Arc::new(Loaded { program, kernels });
+            .collect::<std::result::Result<_, _>>()?;
+        let loaded = Arc::new(Loaded {
+            program,
+            kernels,
+            pace: Mutex::new(None),
+        });
         if self.programs.len() >= PROGRAMS {
             self.programs.remove(0);
+            self.device.forget_unused();
         }
         self.programs.push((key, Arc::clone(&loaded)));
-        loaded
+        Ok(loaded)
     }
 
     /// Runs groups of `count` things from first to last, a group half as large where memory does not suffice.
+    /// `sets_per_network` is that of [`group_size`].
     fn in_groups<T>(
         &mut self,
         count: usize,
         size: usize,
         bytes: &Bytes,
+        sets_per_network: u64,
         mut work: impl FnMut(&mut Self, Range<usize>) -> std::result::Result<Vec<T>, Failure>,
     ) -> Result<Vec<T>> {
         let mut out = Vec::with_capacity(count);
@@ -254,8 +305,8 @@ impl GpuEngine {
                 Ok(results) => out.extend(results),
                 Err(Failure::Memory) if size > 1 => {
                     size = size.div_ceil(2);
-                    let together = bytes.per_network + bytes.per_set;
-                    self.group_bytes = self.group_bytes.min(together * size as u64);
+                    let room = together(bytes, sets_per_network) * size as u64;
+                    self.group_bytes = self.group_bytes.min(room);
                 }
                 Err(Failure::Memory) => {
                     return Err(self
@@ -266,6 +317,74 @@ impl GpuEngine {
             }
         }
         Ok(out)
+    }
+
+    /// Runs jobs without learning and makes something of each one's states as they lie on the device, which are
+    /// brought only `with_states`, outputs and loss.
+    fn run_forward<T: Send>(
+        &mut self,
+        architecture: &Architecture,
+        objective: &Objective,
+        jobs: &[Job],
+        with_states: bool,
+        make: impl Fn(&Places, &[f32], Array3<f32>, f64) -> T + Sync,
+    ) -> Result<Vec<T>> {
+        let mut out: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
+        for class in by_shape(jobs) {
+            let of_class: Vec<Job> = class.iter().map(|&j| jobs[j]).collect();
+            let observed = of_class[0].trials.initial.is_some();
+            let problem = problem(architecture, objective, observed, false);
+            let results = self.run_jobs(
+                &problem,
+                objective.forcing.unwrap_or(0.0),
+                &of_class,
+                |device, places, jobs| {
+                    let (h, s) = (&places.history, &places.sums);
+                    let lanes = places.quads * QUAD;
+                    let states = if with_states {
+                        (places.steps + 1) * architecture.state_dim() * lanes
+                    } else {
+                        0
+                    };
+                    let outputs = places.steps * architecture.outputs * lanes;
+                    let floats = |n: usize| 4 * n as u64;
+                    let ranges: Vec<(usize, u64, u64)> = (0..jobs.len())
+                        .flat_map(|k| {
+                            let base = k * h.stride;
+                            let losses = k * s.stride + s.losses;
+                            [
+                                (
+                                    buffer::HISTORY,
+                                    floats((base + h.states) * lanes),
+                                    floats(states),
+                                ),
+                                (
+                                    buffer::HISTORY,
+                                    floats((base + h.outputs) * lanes),
+                                    floats(outputs),
+                                ),
+                                (buffer::SUMS, floats(losses), floats(places.steps)),
+                            ]
+                        })
+                        .collect();
+                    let numbers = device.read(&ranges)?;
+                    Ok(numbers
+                        .par_chunks_exact(states + outputs + places.steps)
+                        .map(|numbers| {
+                            let (of_states, rest) = numbers.split_at(states);
+                            let (of_outputs, losses) = rest.split_at(outputs);
+                            let outputs =
+                                unpack(of_outputs, places, places.steps, architecture.outputs);
+                            make(places, of_states, outputs, total(losses))
+                        })
+                        .collect())
+                },
+            )?;
+            for (j, result) in class.into_iter().zip(results) {
+                out[j] = Some(result);
+            }
+        }
+        Ok(out.into_iter().flatten().collect())
     }
 
     /// Runs jobs whose trials have one shape, and hands the buffers of every group to `collect`.
@@ -285,10 +404,9 @@ impl GpuEngine {
         let bytes = places.bytes(false);
         let size = group_size(&bytes, jobs.len(), sets_per_network, &self.room())?;
         let networks = jobs.len();
-        self.in_groups(networks, size, &bytes, |engine, group| {
+        self.in_groups(networks, size, &bytes, sets_per_network, |engine, group| {
             let jobs = &jobs[group];
             let loaded = engine.load(places.clone(), networks, false)?;
-            let capabilities = engine.device.capabilities;
             engine.device.guarded(|device| {
                 let places = &loaded.program.places;
                 let (sets, of_network) =
@@ -305,7 +423,7 @@ impl GpuEngine {
                 ))?;
                 write_parameters(device, places, jobs.iter().map(|job| job.parameters))?;
                 let trials: Vec<&Trials> = sets.iter().map(|&at| jobs[at].trials).collect();
-                write_trials(device, places, 0, &trials)?;
+                write_trials(device, places, &trials)?;
                 let mut words = vec![0u32; table.words];
                 for (word, set) in words[table.sets..].iter_mut().zip(&of_network) {
                     *word = *set as u32;
@@ -313,37 +431,16 @@ impl GpuEngine {
                 device.write(buffer::TABLE, 0, &words)?;
                 let run = Run {
                     sets_at: table.sets as u32,
-                    sets: sets.len() as u32,
                     ..Program::run(places, jobs.len(), alpha)
                 };
-                let steps = loaded.program.pass(run, &capabilities)?;
-                device.run(&loaded.kernels, &steps)?;
+                let mut pace = loaded.pace(jobs.len());
+                let steps = loaded.program.pass(run, &device.capabilities_at(&pace))?;
+                device.run(&loaded.kernels, &steps, &mut pace)?;
+                device.finish(&mut pace)?;
+                loaded.remember(pace);
                 collect(device, places, jobs)
             })
         })
-    }
-
-    /// The program of a problem; what the driver says against its kernels is an error.
-    fn load(
-        &mut self,
-        places: Places,
-        networks: usize,
-        trains: bool,
-    ) -> std::result::Result<Arc<Loaded>, Failure> {
-        let scopes = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation]
-            .map(|filter| self.device.device.push_error_scope(filter));
-        let loaded = self.program(places, networks, trains);
-        let mut found = None;
-        for scope in scopes.into_iter().rev() {
-            found = pollster::block_on(scope.pop()).or(found);
-        }
-        match found {
-            Some(error) => {
-                self.programs.clear();
-                Err(self.device.error(error).into())
-            }
-            None => Ok(loaded),
-        }
     }
 }
 
@@ -425,7 +522,7 @@ fn sizes(
 }
 
 fn write_parameters<'a>(
-    device: &Device,
+    device: &mut Device,
     places: &Places,
     parameters: impl Iterator<Item = &'a [f32]>,
 ) -> Result<()> {
@@ -443,27 +540,33 @@ fn write_parameters<'a>(
     device.write(buffer::PARAMETERS, 0, &numbers)
 }
 
-/// Brings sets of trials to the device, from set `first` on.
-fn write_trials(device: &Device, places: &Places, first: usize, sets: &[&Trials]) -> Result<()> {
+/// Bytes of trials that are packed at a time.
+const PACKED_BYTES: u64 = 64 << 20;
+
+/// Brings sets of trials to the device.
+fn write_trials(device: &mut Device, places: &Places, sets: &[&Trials]) -> Result<()> {
     let a = &places.problem.architecture;
     let length = places.trials.stride * places.quads * QUAD;
-    let packed: Vec<Vec<f32>> = sets
-        .par_iter()
-        .map(|trials| {
-            assert_eq!(trials.inputs.dim().2, a.inputs, "input dimensions");
-            assert_eq!(trials.targets.dim().2, a.outputs, "output dimensions");
-            assert_eq!(
-                (trials.batch(), trials.steps()),
-                (places.batch, places.steps),
-                "shape of the trials"
-            );
-            let mut numbers = vec![0.0; length];
-            trials::pack(places, trials, &mut numbers);
-            numbers
-        })
-        .collect();
-    for (k, numbers) in packed.iter().enumerate() {
-        device.write(buffer::TRIALS, 4 * ((first + k) * length) as u64, numbers)?;
+    let bytes = 4 * length as u64;
+    // As many at a time as are on their way to the device at a time.
+    let at_a_time = (PACKED_BYTES / bytes).max(1) as usize;
+    let mut numbers = vec![0.0f32; length * at_a_time.min(sets.len())];
+    for (k, sets) in sets.chunks(at_a_time).enumerate() {
+        let numbers = &mut numbers[..length * sets.len()];
+        numbers
+            .par_chunks_exact_mut(length)
+            .zip(sets)
+            .for_each(|(numbers, trials)| {
+                assert_eq!(trials.inputs.dim().2, a.inputs, "input dimensions");
+                assert_eq!(trials.targets.dim().2, a.outputs, "output dimensions");
+                assert_eq!(
+                    (trials.batch(), trials.steps()),
+                    (places.batch, places.steps),
+                    "shape of the trials"
+                );
+                trials::pack(places, trials, numbers);
+            });
+        device.write(buffer::TRIALS, (k * at_a_time) as u64 * bytes, numbers)?;
     }
     Ok(())
 }
@@ -471,16 +574,6 @@ fn write_trials(device: &Device, places: &Places, first: usize, sets: &[&Trials]
 /// The loss of a network from those of its steps.
 fn total(losses: &[f32]) -> f64 {
     losses.iter().map(|&loss| f64::from(loss)).sum()
-}
-
-/// [row][lane] of one network as [batch, time, dim].
-fn unpack(rows: &[f32], places: &Places, steps: usize, dimension: usize) -> Array3<f32> {
-    let lanes = places.quads * QUAD;
-    Array3::from_shape_fn((places.batch, steps, dimension), |(b, t, d)| {
-        rows.get((t * dimension + d) * lanes + b)
-            .copied()
-            .unwrap_or(f32::NAN)
-    })
 }
 
 impl Engine for GpuEngine {
@@ -549,63 +642,33 @@ impl Engine for GpuEngine {
         objective: &Objective,
         jobs: &[Job],
     ) -> Result<Vec<Response>> {
-        let mut out: Vec<Option<Response>> = vec![None; jobs.len()];
-        for class in by_shape(jobs) {
-            let of_class: Vec<Job> = class.iter().map(|&j| jobs[j]).collect();
-            let observed = of_class[0].trials.initial.is_some();
-            let problem = problem(architecture, objective, observed, false);
-            let results = self.run_jobs(
-                &problem,
-                objective.forcing.unwrap_or(0.0),
-                &of_class,
-                |device, places, jobs| {
-                    let (h, s) = (&places.history, &places.sums);
-                    let lanes = places.quads * QUAD;
-                    let (state_dim, outputs) = (architecture.state_dim(), architecture.outputs);
-                    let states = (places.steps + 1) * state_dim * lanes;
-                    let read = places.steps * outputs * lanes;
-                    let ranges: Vec<(usize, u64, u64)> = (0..jobs.len())
-                        .flat_map(|k| {
-                            let base = k * h.stride;
-                            [
-                                (
-                                    buffer::HISTORY,
-                                    4 * ((base + h.states) * lanes) as u64,
-                                    4 * states as u64,
-                                ),
-                                (
-                                    buffer::HISTORY,
-                                    4 * ((base + h.outputs) * lanes) as u64,
-                                    4 * read as u64,
-                                ),
-                                (
-                                    buffer::SUMS,
-                                    4 * (k * s.stride + s.losses) as u64,
-                                    4 * places.steps as u64,
-                                ),
-                            ]
-                        })
-                        .collect();
-                    let numbers = device.read(&ranges)?;
-                    Ok(numbers
-                        .par_chunks_exact(states + read + places.steps)
-                        .map(|numbers| {
-                            let (of_states, rest) = numbers.split_at(states);
-                            let (of_outputs, losses) = rest.split_at(read);
-                            Response {
-                                loss: total(losses),
-                                outputs: unpack(of_outputs, places, places.steps, outputs),
-                                states: unpack(of_states, places, places.steps + 1, state_dim),
-                            }
-                        })
-                        .collect())
-                },
-            )?;
-            for (j, result) in class.into_iter().zip(results) {
-                out[j] = Some(result);
-            }
-        }
-        Ok(out.into_iter().flatten().collect())
+        let state_dim = architecture.state_dim();
+        self.run_forward(
+            architecture,
+            objective,
+            jobs,
+            true,
+            |places, of_states, outputs, loss| Response {
+                loss,
+                outputs,
+                states: unpack(of_states, places, places.steps + 1, state_dim),
+            },
+        )
+    }
+
+    fn evaluate(
+        &mut self,
+        architecture: &Architecture,
+        objective: &Objective,
+        jobs: &[Job],
+    ) -> Result<Vec<Evaluation>> {
+        self.run_forward(
+            architecture,
+            objective,
+            jobs,
+            false,
+            |_, _, outputs, loss| Evaluation { loss, outputs },
+        )
     }
 
     fn advance(&mut self, plan: &Plan, learners: &mut [Learner]) -> Result<Vec<Progress>> {
@@ -718,17 +781,14 @@ impl GpuEngine {
         let places = Places::new(problem, steps, plan.batch);
         let (sets, _) = distinct(members.iter().map(|member| member.trial_seed));
         let bytes = places.bytes(true);
-        let size = group_size(
-            &bytes,
-            members.len(),
-            u64::from(sets.len() > 1),
-            &self.room(),
-        )?;
-        self.in_groups(members.len(), size, &bytes, |engine, group| {
+        let sets_per_network = u64::from(sets.len() > 1);
+        let size = group_size(&bytes, members.len(), sets_per_network, &self.room())?;
+        let count = members.len();
+        self.in_groups(count, size, &bytes, sets_per_network, |engine, group| {
             let loaded = engine.load(places.clone(), networks, true)?;
             let room = engine.room();
             engine.device.guarded(|device| {
-                let update = Update::new(device, plan, &source, &loaded.program.places);
+                let update = Update::new(device, plan, &source, &loaded.program.places)?;
                 advance_group(
                     device,
                     plan,
@@ -746,25 +806,30 @@ impl GpuEngine {
 
 /// The kernels that end an update, and the one that draws its trials.
 struct Update {
-    decide: Compiled,
-    update: Compiled,
-    draw: Option<Compiled>,
+    decide: Arc<Compiled>,
+    update: Arc<Compiled>,
+    draw: Option<Arc<Compiled>>,
 }
 
 impl Update {
-    fn new(device: &mut Device, plan: &Plan, source: &Source, places: &Places) -> Self {
-        Update {
-            decide: device.compile(&kernels::decide(places)),
+    fn new(
+        device: &mut Device,
+        plan: &Plan,
+        source: &Source,
+        places: &Places,
+    ) -> std::result::Result<Self, Failure> {
+        Ok(Update {
+            decide: device.compile(&kernels::decide(places))?,
             update: device.compile(&kernels::update(
                 places,
                 &plan.optimiser,
                 plan.leak.as_ref(),
-            )),
+            ))?,
             draw: match source {
-                Source::Device(shader) => Some(device.compile(&trials::draw(places, shader))),
+                Source::Device(shader) => Some(device.compile(&trials::draw(places, shader))?),
                 Source::Host => None,
             },
-        }
+        })
     }
 }
 
@@ -806,25 +871,27 @@ fn advance_group(
     )?;
     let training = places.training;
     let mut numbers = vec![0.0f32; networks * training.stride()];
-    for (numbers, member) in numbers.chunks_exact_mut(training.stride()).zip(members) {
+    let pack = |(numbers, member): (&mut [f32], &Member)| {
         let sections = [
             &member.state.moments.first,
             &member.state.moments.second,
             &member.state.previous,
         ];
         for (section, values) in numbers.chunks_exact_mut(training.parameters).zip(sections) {
-            for (number, value) in section.iter_mut().zip(values) {
-                *number = *value;
-            }
+            section[..values.len()].copy_from_slice(values);
         }
-        numbers[training.control()] = 1.0;
-    }
+        numbers[training.control() + control::TRAINS] = 1.0;
+    };
+    numbers
+        .par_chunks_exact_mut(training.stride())
+        .zip(members)
+        .for_each(pack);
     device.write(buffer::TRAINING, 0, &numbers)?;
-    device.write(buffer::VALUES, 0, values)?;
+    device.write_values(values)?;
 
     let mut kernels = loaded.kernels.clone();
-    let mut add = |kernel: &Compiled| {
-        kernels.push(kernel.clone());
+    let mut add = |kernel: &Arc<Compiled>| {
+        kernels.push(Arc::clone(kernel));
         kernels.len() - 1
     };
     let (decide, apply) = (add(&update.decide), add(&update.update));
@@ -835,17 +902,20 @@ fn advance_group(
         seeds_at: table.seeds as u32,
         factors_at: table.factors as u32,
         record_at: (networks * training.stride()) as u32,
-        sets: sets.len() as u32,
         clip: plan.clip as f32,
         ..Program::run(places, networks, plan.objective.forcing.unwrap_or(0.0))
     };
-    let capabilities = device.capabilities;
-    let pass = loaded.program.pass(run, &capabilities)?;
-    let blocks = chunks_of(places.sums.blocks, 0, 0, capabilities.workgroups)?;
+    let mut pace = loaded.pace(networks);
     let mut begin = span.start;
     while begin < span.end {
+        // The first update shows the pace, without which dispatches are small.
+        let ahead = if begin == span.start { 1 } else { ahead };
         let end = span.end.min(begin + ahead as u64);
         let block = (end - begin) as usize;
+        // Cut anew for every block of updates, at the pace that the last has shown.
+        let capabilities = device.capabilities_at(&pace);
+        let mut pass = loaded.program.pass(run, &capabilities)?;
+        pass.extend(end_of_update(decide, apply, places, run, &capabilities)?);
         device.write(
             buffer::TABLE,
             0,
@@ -853,7 +923,10 @@ fn advance_group(
         )?;
         let mut steps: Vec<Step> = Vec::new();
         match draw {
-            Some(kernel) => steps.push(draw_step(kernel, places, sets.len() * block, run)),
+            Some(kernel) => {
+                let sets = sets.len() * block;
+                steps.extend(draw_steps(kernel, places, sets, run, &capabilities)?);
+            }
             None => {
                 let drawn: Vec<Trials> = (begin..end)
                     .flat_map(|u| sets.iter().map(move |&at| (u, at)))
@@ -864,44 +937,26 @@ fn advance_group(
                             .trials(Split::Training, members[at].trial_seed, u, plan.batch)
                     })
                     .collect();
-                write_trials(device, places, 0, &drawn.iter().collect::<Vec<_>>())?;
+                write_trials(device, places, &drawn.iter().collect::<Vec<_>>())?;
             }
         }
         for u in begin..end {
             let in_block = (u - begin) as u32;
-            let of_update = |run: Run| Run {
-                first_set: in_block * sets.len() as u32,
-                update: (u - span.start) as u32,
-                update_in_block: in_block,
-                ..run
-            };
             steps.extend(pass.iter().map(|step| Step {
-                run: of_update(step.run),
+                run: Run {
+                    first_set: in_block * sets.len() as u32,
+                    update: (u - span.start) as u32,
+                    update_in_block: in_block,
+                    ..step.run
+                },
                 ..step.clone()
             }));
-            steps.push(Step {
-                kernel: decide,
-                workgroups: [1, networks as u32, 1],
-                run: of_update(run),
-                work: (networks * (places.steps + count)) as u64,
-                iterations: 0,
-            });
-            for &(first, last) in &blocks {
-                steps.push(Step {
-                    kernel: apply,
-                    workgroups: [last - first, networks as u32, 1],
-                    run: Run {
-                        begin: first,
-                        ..of_update(run)
-                    },
-                    work: (networks * BLOCK * (last - first) as usize * 16) as u64,
-                    iterations: 0,
-                });
-            }
         }
-        device.run(&kernels, &steps)?;
+        device.run(&kernels, &steps, &mut pace)?;
         begin = end;
     }
+    device.finish(&mut pace)?;
+    loaded.remember(pace);
 
     let stride = training.stride();
     let floats = |n: usize| 4 * n as u64;
@@ -921,16 +976,16 @@ fn advance_group(
     let (parameters, rest) = numbers.split_at(networks * training.parameters);
     let (trained, record) = rest.split_at(networks * stride);
     Ok(members
-        .iter()
-        .zip(parameters.chunks_exact(training.parameters))
-        .zip(trained.chunks_exact(stride))
+        .par_iter()
+        .zip(parameters.par_chunks_exact(training.parameters))
+        .zip(trained.par_chunks_exact(stride))
         .enumerate()
         .map(|(k, ((member, parameters), trained))| {
             let section = |n: usize| trained[n * training.parameters..][..count].to_vec();
-            let control = &trained[training.control()..][..CONTROL];
-            let diverged = control[0] == 0.0;
+            let words = &trained[training.control()..][..control::WORDS];
+            let diverged = words[control::TRAINS] == 0.0;
             let made = if diverged {
-                control[3] as usize
+                words[control::MADE] as usize
             } else {
                 updates
             };
@@ -959,16 +1014,51 @@ fn drawable(shader: &TrialShader) -> bool {
     shader.iterations + shader.steps < ITERATIONS
 }
 
-/// The dispatch that draws sets of trials.
-fn draw_step(kernel: usize, places: &Places, sets: usize, run: Run) -> Step {
+/// The dispatches that draw sets of trials.
+fn draw_steps(
+    kernel: usize,
+    places: &Places,
+    sets: usize,
+    run: Run,
+    capabilities: &Capabilities,
+) -> Result<Vec<Step>> {
     let trials = places.quads * QUAD;
-    Step {
-        kernel,
-        workgroups: [trials.div_ceil(64) as u32, sets as u32, 1],
-        run,
-        work: (sets * places.trials.stride * trials * 64) as u64,
-        iterations: 0,
+    let work = places.trials.stride * trials * 64;
+    let affordable = capabilities.affordable(work).min(capabilities.workgroups);
+    let chunks = chunks_of(sets, 0, 0, affordable)?;
+    Ok(chunks
+        .into_iter()
+        .map(|(first_set, end)| Step {
+            kernel,
+            workgroups: [trials.div_ceil(64) as u32, end - first_set, 1],
+            run: Run { first_set, ..run },
+            work: work as u64 * u64::from(end - first_set),
+            iterations: 0,
+        })
+        .collect())
+}
+
+/// The dispatches after the gradient: whether an update is made, and the optimiser's step.
+fn end_of_update(
+    decide: usize,
+    apply: usize,
+    places: &Places,
+    run: Run,
+    capabilities: &Capabilities,
+) -> Result<Vec<Step>> {
+    let mut list = List::new(run.networks as usize, capabilities);
+    list.add(decide, &[1], run, places.steps + places.layout.total, 0)?;
+    for (begin, end) in chunks_of(places.sums.blocks, 0, 0, capabilities.workgroups)? {
+        let blocks = (end - begin) as usize;
+        list.add(
+            apply,
+            &[blocks],
+            Run { begin, ..run },
+            blocks * BLOCK * 16,
+            0,
+        )?;
     }
+    Ok(list.steps)
 }
 
 /// The table of one block of updates.

@@ -49,11 +49,15 @@ pub fn group_size(
             ),
         ));
     }
-    let together = bytes.per_network + bytes.per_set * sets_per_network;
-    let remembered = (room.group_bytes / together.max(1)).max(1);
+    let remembered = (room.group_bytes / together(bytes, sets_per_network)).max(1);
     let most = most.min(usize::try_from(remembered).unwrap_or(usize::MAX));
     let groups = networks.div_ceil(most).max(1);
     Ok(networks.div_ceil(groups).max(1))
+}
+
+/// Bytes of all buffers that a network of a group takes, with its trials where it has its own.
+pub fn together(bytes: &Bytes, sets_per_network: u64) -> u64 {
+    (bytes.per_network + bytes.per_set * sets_per_network).max(1)
 }
 
 /// For how many updates the trials of `sets` sets are drawn at once.
@@ -98,6 +102,15 @@ mod tests {
             ..ROOM
         };
         assert_eq!(group_size(&bytes(100, 10), 7, 1, &room).unwrap(), 2);
+        // What half of eight have run out with is remembered as four, whether they share their trials or not.
+        for sets in [0, 1] {
+            let bytes = bytes(10, 100);
+            let room = Room {
+                group_bytes: 4 * together(&bytes, sets),
+                ..ROOM
+            };
+            assert_eq!(group_size(&bytes, 8, sets, &room).unwrap(), 4);
+        }
         // One network has to be tried all the same.
         assert_eq!(group_size(&bytes(500, 10), 7, 1, &room).unwrap(), 1);
     }

@@ -1,7 +1,7 @@
 //! The kernels beside the sweeps through time: copies of the weights, the pseudo-inverse, initial states, readout
 //! and loss, gradient products, the optimiser.
 
-use crate::layout::{BLOCK, DEPTH, Places};
+use crate::layout::{BLOCK, DEPTH, Places, action, control};
 use crate::sweeps::{ADDRESSES, Kernel, constants, iterations, rates_before, rates_of_states};
 use crate::text::{cell_functions, declarations, writes};
 use nullcline_models::architecture::Readout;
@@ -319,7 +319,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (thread < half) {{ partial[thread] += partial[thread + half]; }}
         workgroupBarrier();
     }}
-    if (thread == 0u) {{ sums[group.y * run.sums_stride + run.losses_at + time] = partial[0]; }}
+    if (thread == 0u) {{ sums[network * run.sums_stride + run.losses_at + time] = partial[0]; }}
 }}
 ",
         LOSS_THREADS / 2
@@ -601,8 +601,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     open_network(group.z);
     let first_row = group.x / {tiles_n}u * {tile_m}u;
     let first_column = group.x % {tiles_n}u * {tile_n}u;
-    let slice = run.first_slice + group.y;
-    let begin = group.y * run.slice_quads;
+    let slice = run.begin + group.y;
+    let begin = slice * run.slice_quads;
     let end = min(begin + run.slice_quads, {total});
     let thread_row = thread / {tn}u;
     let thread_column = thread % {tn}u;",
@@ -655,7 +655,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
     }
-    let partial = group.z * run.sums_stride + slice * PARAMETER_STRIDE;";
+    let partial = network * run.sums_stride + (run.first_slice + slice) * PARAMETER_STRIDE;";
     for i in 0..m {
         for j in 0..n {
             let _ = write!(
@@ -731,6 +731,29 @@ pub fn reduce(places: &Places, trains: bool) -> Kernel {
     kernel("reduce", places, writes::SUMS, 1, &body)
 }
 
+/// Where the trained state of a network lies, and what its control words say.
+fn control_words(places: &Places) -> String {
+    let mut out = String::new();
+    for (name, at) in [
+        ("TRAINING_STRIDE", places.training.stride()),
+        ("CONTROL", places.training.control()),
+        ("TRAINS", control::TRAINS),
+        ("FACTOR", control::FACTOR),
+        ("ACTION", control::ACTION),
+        ("MADE", control::MADE),
+    ] {
+        let _ = writeln!(out, "const {name}: u32 = {at}u;");
+    }
+    for (name, value) in [
+        ("NOTHING", action::NOTHING),
+        ("APPLY", action::APPLY),
+        ("RESTORE", action::RESTORE),
+    ] {
+        let _ = writeln!(out, "const {name}: f32 = {value:?};");
+    }
+    out
+}
+
 /// The loss of the batch, the norm of the gradient, and whether the update is made. One workgroup per network.
 pub fn decide(places: &Places) -> Kernel {
     kernel(
@@ -738,7 +761,7 @@ pub fn decide(places: &Places) -> Kernel {
         places,
         writes::TRAINING,
         1,
-        include_str!("shaders/decide.wgsl"),
+        &(control_words(places) + include_str!("shaders/decide.wgsl")),
     )
 }
 
@@ -796,7 +819,7 @@ pub fn update(
     .iter()
     .map(|(name, value)| format!("    let {name} = bitcast<f32>({}u);\n", value.to_bits()))
     .collect::<String>();
-    let body = include_str!("shaders/update.wgsl")
+    let body = (control_words(places) + include_str!("shaders/update.wgsl"))
         .replace("CONSTANTS", &constants)
         .replace("DECAY", decay)
         .replace("RULE", &rule)

@@ -1,7 +1,7 @@
 //! From a problem to a list of dispatches: how the work is cut into tiles, and time into chunks.
 
 use crate::kernels::{self, Product};
-use crate::layout::{DEPTH, ITERATIONS, ITERATIONS_PER_DEPTH, Places, QUAD};
+use crate::layout::{BLOCK, DEPTH, ITERATIONS, ITERATIONS_PER_DEPTH, Places, QUAD};
 use crate::sweeps::{Kernel, Placement, Sweeps, Tiling};
 use nullcline_data::{Error, Result};
 
@@ -28,6 +28,7 @@ run! {
     begin: u32,
     end: u32,
     first_set: u32,
+    first_network: u32,
     states_at: u32,
     rates_at: u32,
     forced_at: u32,
@@ -63,7 +64,6 @@ run! {
     record_at: u32,
     update: u32,
     update_in_block: u32,
-    sets: u32,
     not_a_number: u32,
     infinity: u32,
     alpha: f32,
@@ -83,10 +83,17 @@ pub struct Capabilities {
     pub binding_bytes: u64,
     /// Workgroups that fill the device.
     pub busy: usize,
-    /// Multiplications in one dispatch: far below the two seconds after which a driver takes a device away.
+    /// Multiplications in one dispatch, which nothing can interrupt.
     pub dispatch_work: u64,
-    /// Multiplications in one submission: what the window waits for at most.
-    pub submission_work: u64,
+}
+
+impl Capabilities {
+    /// How many pieces of so many multiplications each fit one dispatch; one in any case.
+    pub fn affordable(&self, work: usize) -> usize {
+        usize::try_from(self.dispatch_work / work.max(1) as u64)
+            .unwrap_or(usize::MAX)
+            .max(1)
+    }
 }
 
 /// Chooses the tiles: large ones where there are networks enough to fill the device, else as many as there
@@ -287,11 +294,7 @@ impl Program {
         let shape = a.cell.shape();
         let networks = run.networks as usize;
         let lanes = p.quads * QUAD;
-        let mut steps = Vec::new();
-        let mut list = List {
-            steps: &mut steps,
-            capabilities,
-        };
+        let mut list = List::new(networks, capabilities);
         let sweeps = Sweeps {
             problem: &p.problem,
             layout: &p.layout,
@@ -302,39 +305,41 @@ impl Program {
 
         list.add(
             self.copy,
-            [blocks(p.packed.copied(), 256), networks, 1],
+            &[blocks(p.packed.copied(), 256)],
             run,
-            networks * p.packed.stride,
+            p.packed.stride,
             1,
         )?;
         let (long, short) = (a.units.max(a.outputs), a.units.min(a.outputs));
         if let Some(kernel) = self.inverse {
             let iterations = kernels::orthogonalise_iterations(p);
-            for (begin, end) in chunks(short, iterations, 16)? {
+            // A column costs a row of the triangle, twice, and so does a row of the inverse.
+            let affordable = capabilities.affordable(4 * long * short);
+            for (begin, end) in chunks_of(short, iterations, 16, affordable)? {
                 list.add(
                     kernel,
-                    [1, networks, 1],
+                    &[1],
                     Run { begin, end, ..run },
-                    networks * long * short * (end - begin) as usize,
+                    4 * long * short * (end - begin) as usize,
                     16 + iterations * (end - begin) as usize,
                 )?;
             }
-            let mut rows = chunks(short, 2 + short, 1)?;
+            let mut rows = chunks_of(short, 2 + short, 1, affordable)?;
             rows.reverse();
             for (begin, end) in rows {
                 list.add(
                     kernel + 1,
-                    [blocks(long, 64), networks, 1],
+                    &[blocks(long, 64)],
                     Run { begin, end, ..run },
-                    networks * long * short * (end - begin) as usize,
+                    long * short * (end - begin) as usize,
                     1 + (2 + short) * (end - begin) as usize,
                 )?;
             }
             list.add(
                 kernel + 2,
-                [blocks(p.packed.units, 64), networks, 1],
+                &[blocks(p.packed.units, 64)],
                 run,
-                networks * a.units * a.outputs,
+                a.units * a.outputs,
                 a.outputs,
             )?;
         }
@@ -344,12 +349,12 @@ impl Program {
             .max(shape.hidden_parameters.len() * a.hidden);
         list.add(
             self.start,
-            [blocks(rows * p.quads, 64), networks, 1],
+            &[blocks(rows * p.quads, 64)],
             run,
-            networks * a.units * a.outputs * lanes,
+            a.units * a.outputs * lanes,
             a.outputs,
         )?;
-        // Multiplications of a step.
+        // Multiplications of a step of one network.
         let matrices = shape.gates * a.units * (a.recurrent_columns() + a.inputs)
             + if shape.has_hidden {
                 a.hidden * a.units
@@ -358,38 +363,42 @@ impl Program {
             }
             + a.units * a.outputs;
         let tiles = p.quads.div_ceil(self.tiling.quads);
-        let step_work = networks * lanes * (matrices + 16 * a.units);
-        let affordable = (capabilities.dispatch_work / step_work.max(1) as u64).max(1) as usize;
+        let step_work = lanes * (matrices + 16 * a.units);
+        let affordable = capabilities.affordable(networks * step_work);
         let (once, each) = sweeps.forward_iterations();
         for (begin, end) in chunks_of(p.steps, each, once, affordable)? {
             list.add(
                 self.forward,
-                [tiles, networks, 1],
+                &[tiles],
                 Run { begin, end, ..run },
                 step_work * (end - begin) as usize,
                 once + each * (end - begin) as usize,
             )?;
         }
-        for (begin, end) in chunks_of(p.steps, 0, 0, capabilities.workgroups)? {
+        let readout_work = lanes * a.outputs * (a.units + 8);
+        let readable = capabilities
+            .affordable(networks * readout_work)
+            .min(capabilities.workgroups);
+        for (begin, end) in chunks_of(p.steps, 0, 0, readable)? {
             let count = (end - begin) as usize;
             let run = Run { begin, end, ..run };
             list.add(
                 self.readout,
-                [blocks(a.outputs.div_ceil(4) * p.quads, 64), count, networks],
+                &[blocks(a.outputs.div_ceil(4) * p.quads, 64), count],
                 run,
-                networks * lanes * count * a.outputs * a.units,
+                count * readout_work,
                 a.units + 4,
             )?;
             list.add(
                 self.loss,
-                [count, networks, 1],
+                &[count],
                 run,
-                networks * lanes * count * a.outputs * 8,
+                lanes * count * a.outputs * 8,
                 kernels::loss_iterations(p),
             )?;
         }
         let Some(backward) = &self.backward else {
-            return Ok(steps);
+            return Ok(list.steps);
         };
         let (once, each) = sweeps.backward_iterations();
         let mut times = chunks_of(p.steps, each, once, affordable)?;
@@ -397,7 +406,7 @@ impl Program {
         for (begin, end) in times {
             list.add(
                 backward.sweep,
-                [tiles, networks, 1],
+                &[tiles],
                 Run { begin, end, ..run },
                 step_work * (end - begin) as usize,
                 once + each * (end - begin) as usize,
@@ -410,20 +419,19 @@ impl Program {
             ] {
                 list.add(
                     kernel,
-                    [blocks(rows * p.quads, 64), networks, 1],
+                    &[blocks(rows * p.quads, 64)],
                     run,
-                    networks * lanes * rows * inner * 3,
+                    lanes * rows * inner * 3,
                     inner,
                 )?;
             }
         }
         for &(kernel, tiles, initial, work) in &backward.products {
             let s = &p.sums;
-            let (count, sections, run) = match initial {
-                None => (s.slices, p.steps, run),
+            let (count, run) = match initial {
+                None => (s.slices, run),
                 Some(sections) => (
                     s.initial_slices,
-                    sections,
                     Run {
                         first_slice: s.slices as u32,
                         slice_quads: s.initial_slice_quads as u32,
@@ -432,43 +440,65 @@ impl Program {
                     },
                 ),
             };
-            list.add(
-                kernel,
-                [tiles, count, networks],
-                run,
-                networks * lanes * sections * work,
-                run.slice_quads as usize / DEPTH * ITERATIONS_PER_DEPTH + 1,
-            )?;
+            let slice_work = run.slice_quads as usize * QUAD * work;
+            let affordable = capabilities.affordable(networks * slice_work);
+            for (begin, end) in chunks_of(count, 0, 0, affordable)? {
+                list.add(
+                    kernel,
+                    &[tiles, (end - begin) as usize],
+                    Run { begin, end, ..run },
+                    slice_work * (end - begin) as usize,
+                    run.slice_quads as usize / DEPTH * ITERATIONS_PER_DEPTH + 1,
+                )?;
+            }
         }
-        for (begin, end) in chunks_of(p.sums.blocks, 0, 0, capabilities.workgroups)? {
+        let block_work = BLOCK * (p.sums.slices + p.sums.initial_slices);
+        let affordable = capabilities
+            .affordable(networks * block_work)
+            .min(capabilities.workgroups);
+        for (begin, end) in chunks_of(p.sums.blocks, 0, 0, affordable)? {
             list.add(
                 backward.reduce,
-                [(end - begin) as usize, networks, 1],
+                &[(end - begin) as usize],
                 Run { begin, end, ..run },
-                networks * p.layout.total * p.sums.slices,
+                block_work * (end - begin) as usize,
                 p.sums.slices + p.sums.initial_slices + 24,
             )?;
         }
-        Ok(steps)
+        Ok(list.steps)
     }
 }
 
-/// Collects dispatches and checks them against what a device takes.
-struct List<'a> {
-    steps: &'a mut Vec<Step>,
+/// Collects dispatches over networks, cuts them and checks them against what a device takes.
+pub struct List<'a> {
+    /// What was collected.
+    pub steps: Vec<Step>,
+    networks: usize,
     capabilities: &'a Capabilities,
 }
 
-impl List<'_> {
-    fn add(
+impl<'a> List<'a> {
+    /// Dispatches over so many networks.
+    pub fn new(networks: usize, capabilities: &'a Capabilities) -> Self {
+        List {
+            steps: Vec::new(),
+            networks,
+            capabilities,
+        }
+    }
+
+    /// Adds a dispatch of so many workgroups, one or two numbers, for each network, and of `work` multiplications:
+    /// over as many networks at a time as one dispatch affords.
+    pub fn add(
         &mut self,
         kernel: usize,
-        workgroups: [usize; 3],
+        workgroups: &[usize],
         run: Run,
         work: usize,
         iterations: usize,
     ) -> Result<()> {
-        if workgroups.iter().any(|&n| n > self.capabilities.workgroups) || iterations > ITERATIONS {
+        let most = self.capabilities.workgroups;
+        if workgroups.iter().any(|&n| n > most) || iterations > ITERATIONS {
             return Err(too_large(format!(
                 "{workgroups:?} workgroups of {iterations} iterations"
             )));
@@ -476,13 +506,24 @@ impl List<'_> {
         if workgroups.contains(&0) {
             return Ok(());
         }
-        self.steps.push(Step {
-            kernel,
-            workgroups: workgroups.map(|n| n as u32),
-            run,
-            work: work as u64,
-            iterations,
-        });
+        let affordable = self.capabilities.affordable(work).min(most);
+        for (first, end) in chunks_of(self.networks, 0, 0, affordable)? {
+            let mut groups = [1; 3];
+            for (group, &n) in groups.iter_mut().zip(workgroups) {
+                *group = n as u32;
+            }
+            groups[workgroups.len()] = end - first;
+            self.steps.push(Step {
+                kernel,
+                workgroups: groups,
+                run: Run {
+                    first_network: first,
+                    ..run
+                },
+                work: work as u64 * u64::from(end - first),
+                iterations,
+            });
+        }
         Ok(())
     }
 }
@@ -495,12 +536,8 @@ fn too_large(found: String) -> Error {
     )
 }
 
-/// Cuts `count` steps of `each` iterations, `once` before them, so that no dispatch exceeds [`ITERATIONS`].
-fn chunks(count: usize, each: usize, once: usize) -> Result<Vec<(u32, u32)>> {
-    chunks_of(count, each, once, usize::MAX)
-}
-
-/// The same with at most `most` steps in a chunk.
+/// Cuts `count` steps of `each` iterations, `once` before them, so that no dispatch exceeds [`ITERATIONS`], with at
+/// most `most` steps in a piece.
 pub fn chunks_of(count: usize, each: usize, once: usize, most: usize) -> Result<Vec<(u32, u32)>> {
     let fitting = ITERATIONS.saturating_sub(once) / each.max(1);
     if fitting == 0 {
@@ -548,7 +585,6 @@ mod tests {
         binding_bytes: 1 << 31,
         busy: 264,
         dispatch_work: 1 << 34,
-        submission_work: 1 << 34,
     };
 
     fn validate(kernel: &Kernel) {
@@ -721,6 +757,50 @@ mod tests {
                     step.workgroups
                         .iter()
                         .all(|&n| n > 0 && n as usize <= CARD.workgroups)
+                );
+            }
+        }
+    }
+
+    /// Every dispatch keeps to the work that is affordable, unless it is as small as it can be: one network and
+    /// one step, slice, column or block; and all work is done once.
+    #[test]
+    fn dispatches_are_cut_to_what_is_affordable() {
+        let mut problem = problem(
+            CellKind::LeakyRateTanh,
+            Readout::Linear,
+            Loss::MeanSquaredError,
+            true,
+            true,
+            true,
+        );
+        problem.architecture.units = 64;
+        let places = Places::new(problem, 100, 64);
+        let tiling = tiling(&places, 200, &CARD);
+        let program = Program::new(places, tiling, true);
+        let run = Program::run(&program.places, 200, 0.1);
+        let whole = program.pass(run, &CARD).unwrap();
+        for dispatch_work in [1, 4_000_000, 1_000_000_000] {
+            let card = Capabilities {
+                dispatch_work,
+                ..CARD
+            };
+            let steps = program.pass(run, &card).unwrap();
+            assert!(steps.len() > whole.len());
+            for step in &steps {
+                let networks = step.workgroups.iter().skip(1).product::<u32>();
+                assert!(step.work <= dispatch_work || networks == 1, "{step:?}");
+            }
+            for kernel in 0..program.kernels.len() {
+                let work = |steps: &[Step]| -> u64 {
+                    let of_kernel = steps.iter().filter(|step| step.kernel == kernel);
+                    of_kernel.map(|step| step.work).sum()
+                };
+                assert_eq!(
+                    work(&steps),
+                    work(&whole),
+                    "{}",
+                    program.kernels[kernel].label
                 );
             }
         }

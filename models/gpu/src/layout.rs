@@ -283,8 +283,6 @@ impl TrialRows {
 /// Sums over time and trials, in floats from the start of one network's part.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Sums {
-    /// Parameters, padded.
-    pub parameters: usize,
     /// Slices of (time, trial) that gradient products are cut into; their partial gradients come first.
     pub slices: usize,
     /// Quads of a slice.
@@ -326,7 +324,6 @@ impl Sums {
         let norms = losses + steps;
         let blocks = count.div_ceil(BLOCK);
         Sums {
-            parameters,
             slices,
             slice_quads,
             initial_slices,
@@ -400,9 +397,29 @@ pub struct Training {
     pub parameters: usize,
 }
 
-/// Control words of one network: whether it still trains (1.0 or 0.0), the factor of clipping, what the update
-/// at hand does (`APPLY`, `RESTORE`, `NOTHING` of the shader).
-pub const CONTROL: usize = 4;
+/// Control words of one network, behind its trained state.
+pub mod control {
+    /// Whether it still trains: 1.0 or 0.0.
+    pub const TRAINS: usize = 0;
+    /// The factor of clipping.
+    pub const FACTOR: usize = 1;
+    /// What the update at hand does, of [`super::action`].
+    pub const ACTION: usize = 2;
+    /// Updates of the call that were made before the network diverged.
+    pub const MADE: usize = 3;
+    /// Words in all.
+    pub const WORDS: usize = 4;
+}
+
+/// What an update does with a network.
+pub mod action {
+    /// It has diverged before.
+    pub const NOTHING: f32 = 0.0;
+    /// The optimiser's step.
+    pub const APPLY: f32 = 1.0;
+    /// It has diverged now: the parameters before the last update are put back.
+    pub const RESTORE: f32 = 2.0;
+}
 
 /// Updates of a network whose losses are kept on the device before they are brought to the host, at most.
 pub const RECORDS: usize = 4096;
@@ -410,7 +427,7 @@ pub const RECORDS: usize = 4096;
 impl Training {
     /// Floats of one network.
     pub fn stride(self) -> usize {
-        3 * self.parameters + CONTROL
+        self.control() + control::WORDS
     }
     /// Where the control words lie.
     pub fn control(self) -> usize {

@@ -20,6 +20,7 @@ mod groups;
 mod kernels;
 mod launch;
 mod layout;
+mod pace;
 mod sweeps;
 mod text;
 mod trials;

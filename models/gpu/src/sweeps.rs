@@ -59,7 +59,6 @@ pub(crate) fn constants(problem: &Problem, layout: &Layout, packed: &Packed) -> 
     constant("INPUTS", a.inputs);
     constant("OUTPUTS", a.outputs);
     constant("HIDDEN", if shape.has_hidden { a.hidden } else { 0 });
-    constant("GATES", shape.gates);
     constant("STATE_ROWS", a.state_dim());
     constant("COLUMNS", a.recurrent_columns());
     constant("PARAMETERS", layout.total);
@@ -105,7 +104,10 @@ fn history_at(section: u32, rows: u32, time: u32, row: u32, quad: u32) -> u32 {
 fn trial_at(section: u32, rows: u32, time: u32, row: u32, quad: u32) -> u32 {
     return (trial_rows + section + time * rows + row) * run.quads + quad;
 }
-fn open_network(network: u32) {
+var<private> network: u32;
+// The network at a place of the dispatch, which may not begin with the first.
+fn open_network(place: u32) {
+    network = run.first_network + place;
     history_rows = network * run.history_stride;
     trial_rows = (run.first_set + table[run.sets_at + network]) * run.trial_stride;
     parameter_base = network * PARAMETER_STRIDE;

@@ -3,8 +3,10 @@
 use crate::layout::{Places, QUAD};
 use crate::sweeps::{ADDRESSES, Kernel, constants};
 use crate::text::{declarations, writes};
+use ndarray::{Array2, Array3, CowArray, Ix2};
 use nullcline_data::random::WGSL;
 use nullcline_tasks::{Loss, Split, TRIALS_PER_INDEX, TrialShader, Trials};
+use rayon::prelude::*;
 
 /// 1 / (sum of the weights of all steps, times outputs for the mean squared error). A set of trials without any
 /// weight has loss 0, not 0 / 0.
@@ -28,52 +30,89 @@ pub fn weight(trials: &Trials) -> f64 {
     }
 }
 
+/// Rows that are copied side by side: as many as numbers in a line of the cache, which each of them reads or writes
+/// one number of.
+const LINE: usize = 16;
+
+/// to[i][j] = from[j][i] for all rows i of `to`, of `to_stride` numbers, and `columns` columns j; the rows of `from`
+/// have `from_stride` numbers.
+fn transpose(from: &[f32], from_stride: usize, to: &mut [f32], to_stride: usize, columns: usize) {
+    if to.is_empty() {
+        return;
+    }
+    to.par_chunks_mut(LINE * to_stride)
+        .enumerate()
+        .for_each(|(k, to)| {
+            let first = k * LINE;
+            let last = first + to.len() / to_stride;
+            for (j, from) in from.chunks(from_stride).take(columns).enumerate() {
+                for (to, value) in to
+                    .iter_mut()
+                    .skip(j)
+                    .step_by(to_stride)
+                    .zip(&from[first..last])
+                {
+                    *to = *value;
+                }
+            }
+        });
+}
+
 /// Writes a set of trials as [`crate::layout::TrialRows`] says. Trials beyond the batch repeat the last one: they
 /// have no weight, but what overflowed there would be 0 x inf in the sums.
 pub fn pack(places: &Places, trials: &Trials, out: &mut [f32]) {
     let lanes = places.quads * QUAD;
     let rows = &places.trials;
     let (batch, steps) = (trials.batch(), trials.steps());
-    let mut fill =
-        |section: usize, dimension: usize, value: &dyn Fn(usize, usize, usize) -> f32| {
-            for t in 0..steps {
-                for d in 0..dimension {
-                    let row = &mut out[(section + t * dimension + d) * lanes..][..lanes];
-                    for (lane, out) in row.iter_mut().enumerate() {
-                        *out = value(lane.min(batch - 1), t, d);
-                    }
-                }
-            }
-        };
-    fill(rows.inputs, trials.inputs.dim().2, &|b, t, d| {
-        trials.inputs[[b, t, d]]
-    });
-    fill(rows.targets, trials.targets.dim().2, &|b, t, d| {
-        trials.targets[[b, t, d]]
-    });
-    for t in 0..steps {
-        let row = &mut out[(rows.weights + t) * lanes..][..lanes];
-        for (lane, out) in row.iter_mut().enumerate() {
-            *out = if lane >= batch {
-                0.0
-            } else {
-                trials.mask.as_ref().map_or(1.0, |mask| mask[[lane, t]])
-            };
+    let mut fill = |section: usize, values: CowArray<f32, Ix2>, beyond: Option<f32>| {
+        let count = values.dim().1;
+        let out = &mut out[section * lanes..][..count * lanes];
+        let values = values.as_standard_layout();
+        transpose(
+            values.as_slice().unwrap_or_default(),
+            count,
+            out,
+            lanes,
+            batch,
+        );
+        for row in out.chunks_exact_mut(lanes) {
+            let (inside, outside) = row.split_at_mut(batch);
+            outside.fill(beyond.unwrap_or(inside[batch - 1]));
         }
-    }
+    };
+    fill(rows.inputs, by_trial(&trials.inputs), None);
+    fill(rows.targets, by_trial(&trials.targets), None);
+    let weights = match &trials.mask {
+        Some(mask) => CowArray::from(mask),
+        None => CowArray::from(Array2::ones((batch, steps))),
+    };
+    fill(rows.weights, weights, Some(0.0));
     if let Some(initial) = &trials.initial {
-        for d in 0..initial.dim().1 {
-            let row = &mut out[(rows.initial + d) * lanes..][..lanes];
-            for (lane, out) in row.iter_mut().enumerate() {
-                *out = initial[[lane.min(batch - 1), d]];
-            }
-        }
+        fill(rows.initial, CowArray::from(initial), None);
     }
     out[rows.scale * lanes..][..lanes].fill(scale(
         places.problem.loss,
         weight(trials),
         trials.targets.dim().2,
     ));
+}
+
+/// [batch, time, dim] as [batch, (time, dim)].
+fn by_trial(values: &Array3<f32>) -> CowArray<'_, f32, Ix2> {
+    let (batch, steps, dimension) = values.dim();
+    values
+        .to_shape((batch, steps * dimension))
+        .unwrap_or_else(|_| unreachable!("as many numbers in another shape"))
+}
+
+/// [row][lane] of one network or set as [batch, time, dim].
+pub fn unpack(rows: &[f32], places: &Places, steps: usize, dimension: usize) -> Array3<f32> {
+    let mut out = Array3::zeros((places.batch, steps, dimension));
+    if let Some(numbers) = out.as_slice_mut() {
+        let count = steps * dimension;
+        transpose(rows, places.quads * QUAD, numbers, count, count);
+    }
+    out
 }
 
 /// The kernel that draws sets of trials, one thread a trial. Workgroups: trials / 64, set.
@@ -108,9 +147,10 @@ fn task_value(index: u32) -> f32 {{ return values[index]; }}
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
     if (id.x >= run.quads * 4u) {{ return; }}
     trial_lane = id.x;
-    trial_rows = id.y * run.trial_stride;
+    let place = run.first_set + id.y;
+    trial_rows = place * run.trial_stride;
     let trial = min(id.x, run.batch - 1u);
-    let seed = run.seeds_at + 4u * id.y;
+    let seed = run.seeds_at + 4u * place;
     // The index of an update's first trial is a multiple of the trials that an update has room for.
     random_open(
         vec2<u32>(table[seed], table[seed + 1u]),

@@ -13,8 +13,9 @@ const OBJECTIVE: Objective = Objective {
     forcing: None,
 };
 
-/// An engine on a device that was opened elsewhere with nothing but WebGPU's default limits, as a window may do.
-fn modest() -> Option<GpuEngine> {
+/// An engine on a device that was opened elsewhere with nothing but WebGPU's default limits, as a window may do, and
+/// that device.
+fn shared() -> Option<(GpuEngine, wgpu::Device, wgpu::Queue)> {
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends;
@@ -26,13 +27,16 @@ fn modest() -> Option<GpuEngine> {
     };
     let (device, queue) =
         pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor::default())).unwrap();
-    Some(GpuEngine::from_device(&adapter, device, queue))
+    let engine = GpuEngine::from_device(&adapter, device.clone(), queue.clone());
+    Some((engine, device, queue))
 }
 
 #[test]
 fn a_shared_device_with_default_limits_agrees() {
     let _turn = turn();
-    let Some(mut gpu) = modest() else { return };
+    let Some((mut gpu, ..)) = shared() else {
+        return;
+    };
     let a = architecture(CellKind::Lstm, Readout::Linear, [2, 64, 0, 3]);
     let trials = trials(&a, 33, 6, true, false, false, 1);
     let parameters = parameters(&a, 1);
@@ -46,6 +50,60 @@ fn a_shared_device_with_default_limits_agrees() {
     assert!(error < 1e-4, "{error}");
 }
 
+/// A device that goes away between two calls, as with a driver's update, is an error of the second and of every one
+/// after it.
+#[test]
+fn a_lost_device_is_an_error() {
+    let _turn = turn();
+    let Some((mut gpu, device, _)) = shared() else {
+        return;
+    };
+    let a = architecture(CellKind::LeakyRateTanh, Readout::Linear, [2, 10, 0, 3]);
+    let trials = trials(&a, 6, 8, false, false, false, 1);
+    let parameters = parameters(&a, 1);
+    let jobs = [Job {
+        parameters: &parameters,
+        trials: &trials,
+    }];
+    gpu.gradients(&a, &OBJECTIVE, &jobs).unwrap();
+    device.destroy();
+    for _ in 0..2 {
+        let error = gpu.gradients(&a, &OBJECTIVE, &jobs).unwrap_err();
+        assert!(error.to_string().contains("use the cpu"), "{error}");
+    }
+}
+
+/// Another thread that submits and polls on the shared device, as a window does, takes calls that are meant for the
+/// engine, and changes no bit.
+#[test]
+fn another_thread_may_use_a_shared_device() {
+    let _turn = turn();
+    let Some((mut gpu, device, queue)) = shared() else {
+        return;
+    };
+    let a = architecture(CellKind::LeakyRateTanh, Readout::Linear, [2, 10, 0, 3]);
+    let trials = trials(&a, 6, 8, false, false, false, 1);
+    let parameters = parameters(&a, 1);
+    let jobs = [Job {
+        parameters: &parameters,
+        trials: &trials,
+    }];
+    let want = gpu.evaluate(&a, &OBJECTIVE, &jobs).unwrap();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                queue.submit([]);
+                device.poll(wgpu::PollType::Poll).unwrap();
+            }
+        });
+        for _ in 0..50 {
+            assert!(gpu.evaluate(&a, &OBJECTIVE, &jobs).unwrap() == want);
+        }
+        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
 /// Gradients and responses of 23 networks with trials of their own, on a device with these limits.
 fn run(limits: Option<(Option<u64>, Option<u64>)>) -> Option<(Vec<Gradient>, Vec<Response>)> {
     let mut gpu = engine()?;
@@ -56,6 +114,10 @@ fn run(limits: Option<(Option<u64>, Option<u64>)>) -> Option<(Vec<Gradient>, Vec
             ..Restriction::default()
         });
     }
+    Some(run_on(&mut gpu))
+}
+
+fn run_on(gpu: &mut GpuEngine) -> (Vec<Gradient>, Vec<Response>) {
     let a = architecture(CellKind::LeakyRateTanh, Readout::Linear, [2, 10, 0, 3]);
     let trials: Vec<Trials> = (0..23)
         .map(|k| trials(&a, 6, 8, false, false, false, k))
@@ -66,10 +128,10 @@ fn run(limits: Option<(Option<u64>, Option<u64>)>) -> Option<(Vec<Gradient>, Vec
         .zip(&trials)
         .map(|(parameters, trials)| Job { parameters, trials })
         .collect();
-    Some((
+    (
         gpu.gradients(&a, &OBJECTIVE, &jobs).unwrap(),
         gpu.respond(&a, &OBJECTIVE, &jobs).unwrap(),
-    ))
+    )
 }
 
 #[test]
@@ -134,11 +196,61 @@ fn repeated_runs_are_equal_bit_for_bit() {
     }
 }
 
+/// Dispatches cut by steps, slices, blocks and networks give the bits of whole ones: nothing depends on how much a
+/// device does at a time.
+#[test]
+fn small_dispatches_change_no_bit() {
+    let _turn = turn();
+    let Some(want) = run(None) else { return };
+    for work in [1, 100_000] {
+        let Some(mut gpu) = engine() else { return };
+        gpu.restrict(Restriction {
+            dispatch_work: Some(work),
+            ..Restriction::default()
+        });
+        assert!(run_on(&mut gpu) == want, "{work} multiplications");
+    }
+}
+
+/// An evaluation is a response without its states.
+#[test]
+fn evaluations_are_responses() {
+    let _turn = turn();
+    let Some(mut gpu) = engine() else { return };
+    for (cell, batch, observed) in [
+        (CellKind::Lstm, 5, false),
+        (CellKind::LeakyCurrentTanh, 37, true),
+    ] {
+        let a = architecture(cell, Readout::Linear, [2, 10, 0, 3]);
+        let trials = [
+            trials(&a, batch, 8, true, observed, false, 1),
+            trials(&a, batch + 1, 3, false, observed, false, 2),
+        ];
+        let parameters = parameters(&a, 1);
+        let jobs: Vec<Job> = [0, 1, 0]
+            .iter()
+            .map(|&k| Job {
+                parameters: &parameters,
+                trials: &trials[k],
+            })
+            .collect();
+        let want = gpu.respond(&a, &OBJECTIVE, &jobs).unwrap();
+        let got = gpu.evaluate(&a, &OBJECTIVE, &jobs).unwrap();
+        assert_eq!(want.len(), got.len());
+        for (want, got) in want.iter().zip(&got) {
+            assert_eq!(want.loss.to_bits(), got.loss.to_bits());
+            assert!(want.outputs == got.outputs);
+        }
+    }
+}
+
 /// Network k of an ensemble has the bits that it has alone, although an ensemble is cut into other tiles.
 #[test]
 fn a_network_does_not_depend_on_its_company() {
     let _turn = turn();
-    let Some(mut gpu) = engine() else { return };
+    let (Some(mut gpu), Some(mut other)) = (engine(), engine()) else {
+        return;
+    };
     let a = architecture(CellKind::Gru, Readout::Linear, [2, 12, 0, 3]);
     let trials = trials(&a, 40, 7, false, false, false, 1);
     let parameters: Vec<Vec<f32>> = (0..9).map(|k| parameters(&a, k)).collect();
@@ -151,10 +263,13 @@ fn a_network_does_not_depend_on_its_company() {
         .collect();
     let all = gpu.gradients(&a, &OBJECTIVE, &jobs).unwrap();
     for (job, want) in jobs.iter().zip(&all).step_by(4) {
-        let alone = gpu
-            .gradients(&a, &OBJECTIVE, std::slice::from_ref(job))
-            .unwrap();
-        assert!(alone[0] == *want);
+        // An engine keeps the tiles that it began with; the other begins with one network.
+        for gpu in [&mut other, &mut gpu] {
+            let alone = gpu
+                .gradients(&a, &OBJECTIVE, std::slice::from_ref(job))
+                .unwrap();
+            assert!(alone[0] == *want);
+        }
     }
 }
 

@@ -412,6 +412,14 @@ fn calls_groups_and_the_drawing_of_trials_change_no_bit() {
         training(&inner).run(&mut gpu, 20) == want,
         "in small buffers"
     );
+    gpu.restrict(Restriction {
+        dispatch_work: Some(1000),
+        ..Restriction::default()
+    });
+    assert!(
+        training(&inner).run(&mut gpu, 20) == want,
+        "in small dispatches"
+    );
     let Some(mut small) = engine() else { return };
     small.restrict(Restriction {
         memory_bytes: Some(300_000),
@@ -482,4 +490,50 @@ fn divergence_freezes_a_network_alone() {
     }
     .run(engine, 8);
     assert!(alone[0] == got[0], "company changes no bit");
+}
+
+/// Gradients of finite numbers whose norm is beyond the largest one are clipped as on the CPU, not to nothing.
+#[test]
+fn a_gradient_of_large_numbers_is_clipped() {
+    let _turn = turn();
+    let Some(mut gpu) = engine() else { return };
+    let task = FlipFlop {
+        amplitude: 1e19,
+        ..flip_flop(1, 1, 1.0, 1)
+    };
+    let a = architecture(CellKind::VanillaRelu, Readout::Linear, [1, 200, 0, 1]);
+    let training = Training {
+        architecture: &a,
+        task: &task,
+        optimiser: Optimiser {
+            rule: Rule::Sgd,
+            momentum: 0.0,
+            ..adam()
+        },
+        forcing: None,
+        clip: 1.0,
+        learning_rate: 1e-2,
+        networks: 1,
+        shared: false,
+        batch: 4,
+    };
+    let run = |engine: &mut dyn Engine| {
+        let mut networks = training.start();
+        for value in &mut networks[0].parameters[a.layout().input] {
+            *value = 0.3;
+        }
+        for value in &mut networks[0].parameters[a.layout().readout] {
+            *value = 0.02;
+        }
+        training.advance(engine, &mut networks, 0..1);
+        networks.swap_remove(0)
+    };
+    // 200 entries of 5e37 for the readout alone.
+    let want = run(&mut CpuEngine::new());
+    let got = run(&mut gpu);
+    assert!(!want.progress.diverged && !got.progress.diverged);
+    let moved = largest_difference(&want.parameters, &want.previous);
+    let difference = largest_difference(&want.parameters, &got.parameters);
+    println!("moved {moved:e}, difference {difference:e}");
+    assert!(moved > 1e-4 && difference < 1e-3 * moved);
 }

@@ -1,5 +1,4 @@
 
-const TRAINING_STRIDE: u32 = 3u * PARAMETER_STRIDE + 4u;
 var<workgroup> partial: array<f32, 256>;
 
 fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
@@ -18,7 +17,7 @@ fn total(thread: u32, value: f32) -> f32 {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let network = group.y;
+    open_network(group.y);
     let base = network * run.sums_stride;
     var value = 0.0;
     for (var time = thread; time < run.steps; time += 256u) { value += sums[base + run.losses_at + time]; }
@@ -42,22 +41,24 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let ratio = select(0.0, sums[base + run.norms_at + 2u * block] / largest, finite && largest > 0.0);
         value += sums[base + run.norms_at + 2u * block + 1u] * ratio * ratio;
     }
-    let norm = largest * sqrt(total(thread, value));
+    // In units of the largest magnitude where it is large: the norm itself may be beyond the largest number.
+    let unit = max(largest, 1.0);
+    let norm = largest / unit * sqrt(total(thread, value));
     if (thread != 0u) { return; }
-    let control = network * TRAINING_STRIDE + 3u * PARAMETER_STRIDE;
+    let control = network * TRAINING_STRIDE + CONTROL;
     training[run.record_at + run.update * run.networks + network] = loss;
-    var action = 0.0;
-    if (training[control] != 0.0) {
+    var action = NOTHING;
+    if (training[control + TRAINS] != 0.0) {
         if (finite && is_finite(loss)) {
-            action = 1.0;
+            action = APPLY;
         } else {
             // It does not train any more; `update` puts back the parameters before the last update.
-            action = 2.0;
-            training[control] = 0.0;
-            training[control + 3u] = f32(run.update);
+            action = RESTORE;
+            training[control + TRAINS] = 0.0;
+            training[control + MADE] = f32(run.update);
         }
     }
-    let factor = run.clip / (norm + 1e-6);
-    training[control + 1u] = select(1.0, factor, run.clip > 0.0 && factor < 1.0);
-    training[control + 2u] = action;
+    let factor = run.clip / unit / (norm + 1e-6 / unit);
+    training[control + FACTOR] = select(1.0, factor, run.clip > 0.0 && factor < 1.0);
+    training[control + ACTION] = action;
 }

@@ -3,7 +3,7 @@ var<workgroup> partial: array<f32, BLOCK>;
 
 @compute @workgroup_size(BLOCK)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let base = group.y * run.sums_stride;
+    let base = (run.first_network + group.y) * run.sums_stride;
     let block = run.begin + group.x;
     let index = block * BLOCKu + thread;
     var value = 0.0;

@@ -1,17 +1,16 @@
 
-const TRAINING_STRIDE: u32 = 3u * PARAMETER_STRIDE + 4u;
 
 @compute @workgroup_size(BLOCK)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let index = run.begin * BLOCKu + id.x;
-    let network = id.y;
+    let network = run.first_network + id.y;
     if (index >= PARAMETERS) { return; }
     let state = network * TRAINING_STRIDE;
-    let control = state + 3u * PARAMETER_STRIDE;
+    let control = state + CONTROL;
     let at = network * PARAMETER_STRIDE + index;
-    let action = training[control + 2u];
-    if (action == 0.0) { return; }
-    if (action == 2.0) {
+    let action = training[control + ACTION];
+    if (action == NOTHING) { return; }
+    if (action == RESTORE) {
         parameters[at] = training[state + 2u * PARAMETER_STRIDE + index];
         return;
     }
@@ -31,7 +30,7 @@ CONSTANTS
     let shrink = bitcast<f32>(table[factors + 4u]);
     let rectified = table[factors + 5u] != 0u;
     let first_update = table[factors + 6u] != 0u;
-    var g = sums[network * run.sums_stride + run.gradient_at + index] * training[control + 1u];
+    var g = sums[network * run.sums_stride + run.gradient_at + index] * training[control + FACTOR];
     var m = training[state + index];
     var v = training[state + PARAMETER_STRIDE + index];
     DECAY
