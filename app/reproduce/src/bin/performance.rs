@@ -423,10 +423,10 @@ fn page(
          relation to its peak, than on the one the targets were set on.\n\n\
          ## Where the rest goes\n\n\
          Samples of `perf record` while one core trains 64 leaky units (batch 64, 100 steps) on an AMD EPYC of family\n\
-         25, model 17: matrix products 72 % of the time, at 98 % of the peak; the pointwise part, forward and backward,\n\
-         with the gradient of the input weights 18 %; transposes for the gradient of W 4 %; the rest (loading trials,\n\
-         the optimiser, the operating system) 6 %. The pointwise part is arithmetic too, some 40 operations per unit,\n\
-         step and trial, on the same units as the products; it is not counted in GFLOP/s. With 256 units it is 5 %.\n"
+         25, model 17: matrix products 78 % of the time, at 98 % of the peak; the pointwise part, forward and backward,\n\
+         with the gradient of the input weights 14 %; transposes for the gradient of W 3 %; the rest (loading trials,\n\
+         the optimiser, the operating system) 5 %. The pointwise part is arithmetic too, some 40 operations per unit,\n\
+         step and trial, on the same units as the products; it is not counted in GFLOP/s. With 256 units: 88 %, 7 % and 2 %.\n"
     )?;
     page.push_str("## GPU\n\n");
     page.push_str(gpu);
