@@ -79,17 +79,6 @@ pub struct WindowDevice {
     pub queue: wgpu::Queue,
 }
 
-/// Whether a device is one that is asked for: hardware, or one of this name.
-fn answers(adapter: &AdapterDescription, request: Request) -> bool {
-    match request {
-        Request::Best => adapter.kind != SOFTWARE,
-        Request::Named(name) => adapter.name.to_lowercase().contains(&name.to_lowercase()),
-    }
-}
-
-/// The kind of an adapter that is the processor in disguise.
-const SOFTWARE: &str = "software";
-
 /// What training may run on.
 #[derive(Clone, Debug, Default)]
 pub struct Devices {
@@ -120,7 +109,7 @@ impl Devices {
             return Ok(());
         };
         let adapters = nullcline_gpu::adapters();
-        if adapters.iter().any(|adapter| answers(adapter, request)) {
+        if adapters.iter().any(|adapter| request.accepts(adapter)) {
             return Ok(());
         }
         let names: Vec<String> = adapters
@@ -159,15 +148,13 @@ impl Devices {
     /// Opens a graphics card: the window's device where it is the one asked for. A software driver works
     /// through one queue at a time, and frames would wait in it: there the window keeps its device to itself.
     fn gpu(&self, request: Request) -> nullcline_data::Result<GpuEngine> {
-        let best = || nullcline_gpu::adapters().into_iter().next();
         let fits = |window: &&WindowDevice| {
-            let info = window.adapter.get_info();
-            info.device_type != wgpu::DeviceType::Cpu
-                && info.backend != wgpu::Backend::Gl
-                && match request {
-                    Request::Best => best().is_some_and(|best| best.name == info.name),
-                    Request::Named(name) => info.name.to_lowercase().contains(&name.to_lowercase()),
-                }
+            let own = AdapterDescription::of(&window.adapter);
+            let best = || nullcline_gpu::adapters().into_iter().next();
+            !own.is_software()
+                && window.adapter.get_info().backend != wgpu::Backend::Gl
+                && request.accepts(&own)
+                && (request != Request::Best || best().is_some_and(|best| best.name == own.name))
         };
         match self.window.as_ref().filter(fits) {
             Some(window) => Ok(GpuEngine::from_device(
@@ -216,7 +203,7 @@ impl Devices {
         let adapters = nullcline_gpu::adapters();
         if !adapters
             .iter()
-            .any(|adapter| answers(adapter, Request::Best))
+            .any(|adapter| Request::Best.accepts(adapter))
         {
             return on_cpu("training on the CPU: there is no graphics card".to_owned());
         }
@@ -257,7 +244,7 @@ pub fn list() -> Vec<(String, String)> {
         ),
     )];
     for adapter in nullcline_gpu::adapters() {
-        let asked = if adapter.kind == SOFTWARE {
+        let asked = if adapter.is_software() {
             "; slow, used only when named"
         } else {
             ""

@@ -1,4 +1,16 @@
-//! The little dense linear algebra that training needs, in f64: pseudo-inverses of readouts.
+//! The little dense linear algebra that networks need: transposes, and pseudo-inverses of readouts in f64.
+
+/// A row-major matrix of so many columns, [rows, columns], as [columns, rows].
+pub(crate) fn transposed<T: Copy + Default>(matrix: &[T], columns: usize) -> Vec<T> {
+    let rows = matrix.len() / columns.max(1);
+    let mut out = vec![T::default(); matrix.len()];
+    for i in 0..rows {
+        for j in 0..columns {
+            out[j * rows + i] = matrix[i * columns + j];
+        }
+    }
+    out
+}
 
 /// Moore-Penrose inverse of a full-rank matrix, row-major [rows, columns] in, [columns, rows] out.
 ///

@@ -5,7 +5,7 @@
 
 use crate::architecture::{Architecture, Layout, Readout, with_cell};
 use crate::cells::{Cell, MAX_SLOTS};
-use crate::linear::pseudo_inverse;
+use crate::linear::{pseudo_inverse, transposed};
 use crate::scalar::Dual;
 use ndarray::{Array2, ArrayView2};
 
@@ -48,16 +48,6 @@ fn add_product(columns: &[f64], x: &[f64], y: &mut [f64]) {
     }
 }
 
-fn transposed(matrix: &[f64], rows: usize, columns: usize) -> Vec<f64> {
-    let mut out = vec![0.0; matrix.len()];
-    for i in 0..rows {
-        for j in 0..columns {
-            out[j * rows + i] = matrix[i * columns + j];
-        }
-    }
-    out
-}
-
 impl Network {
     /// A network from its architecture and the flat parameter vector of one network of an ensemble.
     ///
@@ -81,16 +71,11 @@ impl Network {
             layout.total,
             "length of the parameter vector"
         );
-        let gate_rows = architecture.cell.shape().gates * architecture.units;
         let of = |range: &std::ops::Range<usize>| &parameters[range.clone()];
         Network {
-            recurrent_columns: transposed(
-                of(&layout.recurrent),
-                gate_rows,
-                architecture.recurrent_columns(),
-            ),
-            hidden_columns: transposed(of(&layout.hidden), architecture.hidden, architecture.units),
-            input_columns: transposed(of(&layout.input), gate_rows, architecture.inputs),
+            recurrent_columns: transposed(of(&layout.recurrent), architecture.recurrent_columns()),
+            hidden_columns: transposed(of(&layout.hidden), architecture.units),
+            input_columns: transposed(of(&layout.input), architecture.inputs),
             architecture,
             layout,
             parameters,

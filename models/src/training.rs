@@ -775,7 +775,10 @@ impl<'a> Trainer<'a> {
             .min(from.saturating_add(at_most))
             .max(from + 1);
         let begun = self.seconds();
-        let before = (self.courses.clone(), self.ensemble.parameters.clone());
+        // An evaluation at the end of the span may fail when the updates are made already.
+        let before = self
+            .evaluates_at(end)
+            .then(|| (self.courses.clone(), self.ensemble.parameters.clone()));
         // The networks leave the trainer while it lends the rest of itself to the plan.
         let mut courses = std::mem::take(&mut self.courses);
         let mut parameters = std::mem::take(&mut self.ensemble.parameters);
@@ -799,12 +802,13 @@ impl<'a> Trainer<'a> {
             }
         }
         let last = end >= self.settings.updates;
-        let evaluating = last || end.is_multiple_of(self.settings.evaluate_every);
-        let measured = if evaluating {
+        let measured = if self.evaluates_at(end) {
             match self.evaluate(&running, engine) {
                 Ok(measured) => measured,
                 Err(error) => {
-                    (self.courses, self.ensemble.parameters) = before;
+                    if let Some(before) = before {
+                        (self.courses, self.ensemble.parameters) = before;
+                    }
                     return Err(error);
                 }
             }
@@ -854,6 +858,11 @@ impl<'a> Trainer<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether networks are evaluated after this many updates.
+    fn evaluates_at(&self, update: u64) -> bool {
+        update >= self.settings.updates || update.is_multiple_of(self.settings.evaluate_every)
     }
 
     /// Loss and metrics of those of `networks` that still train on their held-out trials, without forcing.

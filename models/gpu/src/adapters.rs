@@ -30,6 +30,49 @@ pub enum Request<'a> {
     Named(&'a str),
 }
 
+impl AdapterDescription {
+    /// The description of an adapter, such as the window's.
+    pub fn of(adapter: &wgpu::Adapter) -> Self {
+        let info = adapter.get_info();
+        let limits = adapter.limits();
+        AdapterDescription {
+            backend: backend_name(&info),
+            kind: kind_name(&info),
+            driver: [format!("{} {}", info.driver, info.driver_info)
+                .trim()
+                .to_owned()]
+            .into_iter()
+            .chain(unsuitable(&limits))
+            .collect::<Vec<_>>()
+            .join("; "),
+            name: info.name,
+            binding_bytes: limits
+                .max_storage_buffer_binding_size
+                .min(limits.max_buffer_size),
+            workgroup_bytes: limits.max_compute_workgroup_storage_size,
+            workgroup_threads: limits.max_compute_invocations_per_workgroup,
+        }
+    }
+
+    /// Whether it is the processor in disguise.
+    pub fn is_software(&self) -> bool {
+        self.kind == SOFTWARE
+    }
+}
+
+impl Request<'_> {
+    /// Whether a device is one that is asked for.
+    pub fn accepts(&self, adapter: &AdapterDescription) -> bool {
+        match self {
+            Request::Best => !adapter.is_software(),
+            Request::Named(name) => adapter.name.to_lowercase().contains(&name.to_lowercase()),
+        }
+    }
+}
+
+/// The kind of an adapter that is the processor in disguise.
+const SOFTWARE: &str = "software";
+
 /// OpenGL is left out: where there is no Vulkan driver, its software adapter would be taken in silence.
 const BACKENDS: wgpu::Backends = wgpu::Backends::VULKAN
     .union(wgpu::Backends::METAL)
@@ -37,7 +80,7 @@ const BACKENDS: wgpu::Backends = wgpu::Backends::VULKAN
 
 /// Every device, hardware first.
 pub fn adapters() -> Vec<AdapterDescription> {
-    enumerate().iter().map(describe).collect()
+    enumerate().iter().map(AdapterDescription::of).collect()
 }
 
 /// The device that an adapter should be opened with: its own limits, because the defaults of WebGPU, with 16 KiB
@@ -89,54 +132,41 @@ pub(crate) struct Opened {
 /// If there is no such device, or its driver refuses.
 pub(crate) fn open(request: Request) -> Result<Opened> {
     let all = enumerate();
-    let names = |software: bool| {
+    let wanted = |adapter: &&wgpu::Adapter| request.accepts(&AdapterDescription::of(adapter));
+    let Some(adapter) = all.iter().find(wanted) else {
         let names: Vec<String> = all
             .iter()
-            .filter(|adapter| software || !is_software(adapter))
             .map(|adapter| format!("\"{}\"", adapter.get_info().name))
             .collect();
-        if names.is_empty() {
+        let names = if names.is_empty() {
             "there is none with a Vulkan, Metal or DirectX 12 driver".to_owned()
         } else {
             format!("there is {}", names.join(", "))
-        }
+        };
+        return Err(match request {
+            Request::Best => Error::device(
+                "gpu",
+                format!(
+                    "no graphics card was found ({names}; software devices are used only when named); \
+                     use the cpu"
+                ),
+            ),
+            Request::Named(name) => Error::argument(
+                "device",
+                format!("\"{name}\""),
+                format!("part of the name of a graphics card; {names}"),
+            ),
+        });
     };
-    let adapter = match request {
-        Request::Best => all
-            .iter()
-            .find(|adapter| !is_software(adapter))
-            .ok_or_else(|| {
-                Error::device(
-                    "gpu",
-                    format!(
-                        "no graphics card was found ({}; software devices are used only when named); \
-                         use the cpu",
-                        names(true)
-                    ),
-                )
-            })?,
-        Request::Named(name) => {
-            let wanted = name.to_lowercase();
-            all.iter()
-                .find(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted))
-                .ok_or_else(|| {
-                    Error::argument(
-                        "device",
-                        format!("\"{name}\""),
-                        format!("part of the name of a graphics card; {}", names(true)),
-                    )
-                })?
-        }
-    }
-    .clone();
     let name = adapter.get_info().name;
     if let Some(why) = unsuitable(&adapter.limits()) {
         return Err(Error::device(name, format!("{why}; use the cpu")));
     }
-    let (device, queue) = pollster::block_on(adapter.request_device(&device_descriptor(&adapter)))
-        .map_err(|error| Error::device(name, format!("cannot be opened: {error}")))?;
+    let (device, queue) =
+        pollster::block_on(adapter.request_device(&device_descriptor(adapter)))
+            .map_err(|error| Error::device(name, format!("cannot be opened: {error}")))?;
     Ok(Opened {
-        adapter,
+        adapter: adapter.clone(),
         device,
         queue,
     })
@@ -157,32 +187,6 @@ fn enumerate() -> Vec<wgpu::Adapter> {
     all
 }
 
-fn is_software(adapter: &wgpu::Adapter) -> bool {
-    adapter.get_info().device_type == wgpu::DeviceType::Cpu
-}
-
-fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
-    let info = adapter.get_info();
-    let limits = adapter.limits();
-    AdapterDescription {
-        backend: backend_name(&info),
-        kind: kind_name(&info),
-        driver: [format!("{} {}", info.driver, info.driver_info)
-            .trim()
-            .to_owned()]
-        .into_iter()
-        .chain(unsuitable(&limits))
-        .collect::<Vec<_>>()
-        .join("; "),
-        name: info.name,
-        binding_bytes: limits
-            .max_storage_buffer_binding_size
-            .min(limits.max_buffer_size),
-        workgroup_bytes: limits.max_compute_workgroup_storage_size,
-        workgroup_threads: limits.max_compute_invocations_per_workgroup,
-    }
-}
-
 /// `vulkan`, `metal`, `dx12`.
 pub(crate) fn backend_name(info: &wgpu::AdapterInfo) -> &'static str {
     match info.backend {
@@ -198,7 +202,7 @@ fn kind_name(info: &wgpu::AdapterInfo) -> &'static str {
         wgpu::DeviceType::DiscreteGpu => "discrete",
         wgpu::DeviceType::IntegratedGpu => "integrated",
         wgpu::DeviceType::VirtualGpu => "virtual",
-        wgpu::DeviceType::Cpu => "software",
+        wgpu::DeviceType::Cpu => SOFTWARE,
         wgpu::DeviceType::Other => "other",
     }
 }
@@ -239,7 +243,7 @@ mod tests {
     #[test]
     fn software_is_never_the_best() {
         match open(Request::Best) {
-            Ok(opened) => assert!(!is_software(&opened.adapter)),
+            Ok(opened) => assert!(!AdapterDescription::of(&opened.adapter).is_software()),
             Err(error) => assert!(error.to_string().contains("no graphics card was found")),
         }
     }

@@ -329,57 +329,71 @@ impl GpuEngine {
         with_states: bool,
         make: impl Fn(&Places, &[f32], Array3<f32>, f64) -> T + Sync,
     ) -> Result<Vec<T>> {
+        self.by_shape(
+            architecture,
+            objective,
+            jobs,
+            false,
+            |device, places, jobs| {
+                let (h, s) = (&places.history, &places.sums);
+                let lanes = places.quads * QUAD;
+                let states = if with_states {
+                    (places.steps + 1) * architecture.state_dim() * lanes
+                } else {
+                    0
+                };
+                let outputs = places.steps * architecture.outputs * lanes;
+                let floats = |n: usize| 4 * n as u64;
+                let ranges: Vec<(usize, u64, u64)> = (0..jobs.len())
+                    .flat_map(|k| {
+                        let base = k * h.stride;
+                        let losses = k * s.stride + s.losses;
+                        [
+                            (
+                                buffer::HISTORY,
+                                floats((base + h.states) * lanes),
+                                floats(states),
+                            ),
+                            (
+                                buffer::HISTORY,
+                                floats((base + h.outputs) * lanes),
+                                floats(outputs),
+                            ),
+                            (buffer::SUMS, floats(losses), floats(places.steps)),
+                        ]
+                    })
+                    .collect();
+                let numbers = device.read(&ranges)?;
+                Ok(numbers
+                    .par_chunks_exact(states + outputs + places.steps)
+                    .map(|numbers| {
+                        let (of_states, rest) = numbers.split_at(states);
+                        let (of_outputs, losses) = rest.split_at(outputs);
+                        let outputs =
+                            unpack(of_outputs, places, places.steps, architecture.outputs);
+                        make(places, of_states, outputs, total(losses))
+                    })
+                    .collect())
+            },
+        )
+    }
+
+    /// Runs jobs, those whose trials have one shape together, and hands the buffers of every group to `collect`.
+    fn by_shape<T>(
+        &mut self,
+        architecture: &Architecture,
+        objective: &Objective,
+        jobs: &[Job],
+        trains: bool,
+        mut collect: impl FnMut(&mut Device, &Places, &[Job]) -> std::result::Result<Vec<T>, Failure>,
+    ) -> Result<Vec<T>> {
         let mut out: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
         for class in by_shape(jobs) {
             let of_class: Vec<Job> = class.iter().map(|&j| jobs[j]).collect();
             let observed = of_class[0].trials.initial.is_some();
-            let problem = problem(architecture, objective, observed, false);
-            let results = self.run_jobs(
-                &problem,
-                objective.forcing.unwrap_or(0.0),
-                &of_class,
-                |device, places, jobs| {
-                    let (h, s) = (&places.history, &places.sums);
-                    let lanes = places.quads * QUAD;
-                    let states = if with_states {
-                        (places.steps + 1) * architecture.state_dim() * lanes
-                    } else {
-                        0
-                    };
-                    let outputs = places.steps * architecture.outputs * lanes;
-                    let floats = |n: usize| 4 * n as u64;
-                    let ranges: Vec<(usize, u64, u64)> = (0..jobs.len())
-                        .flat_map(|k| {
-                            let base = k * h.stride;
-                            let losses = k * s.stride + s.losses;
-                            [
-                                (
-                                    buffer::HISTORY,
-                                    floats((base + h.states) * lanes),
-                                    floats(states),
-                                ),
-                                (
-                                    buffer::HISTORY,
-                                    floats((base + h.outputs) * lanes),
-                                    floats(outputs),
-                                ),
-                                (buffer::SUMS, floats(losses), floats(places.steps)),
-                            ]
-                        })
-                        .collect();
-                    let numbers = device.read(&ranges)?;
-                    Ok(numbers
-                        .par_chunks_exact(states + outputs + places.steps)
-                        .map(|numbers| {
-                            let (of_states, rest) = numbers.split_at(states);
-                            let (of_outputs, losses) = rest.split_at(outputs);
-                            let outputs =
-                                unpack(of_outputs, places, places.steps, architecture.outputs);
-                            make(places, of_states, outputs, total(losses))
-                        })
-                        .collect())
-                },
-            )?;
+            let problem = problem(architecture, objective, observed, trains);
+            let alpha = objective.forcing.unwrap_or(0.0);
+            let results = self.run_jobs(&problem, alpha, &of_class, &mut collect)?;
             for (j, result) in class.into_iter().zip(results) {
                 out[j] = Some(result);
             }
@@ -587,53 +601,44 @@ impl Engine for GpuEngine {
         objective: &Objective,
         jobs: &[Job],
     ) -> Result<Vec<Gradient>> {
-        let mut out: Vec<Option<Gradient>> = vec![None; jobs.len()];
-        for class in by_shape(jobs) {
-            let of_class: Vec<Job> = class.iter().map(|&j| jobs[j]).collect();
-            let observed = of_class[0].trials.initial.is_some();
-            let problem = problem(architecture, objective, observed, true);
-            let results = self.run_jobs(
-                &problem,
-                objective.forcing.unwrap_or(0.0),
-                &of_class,
-                |device, places, jobs| {
-                    let s = &places.sums;
-                    let count = places.layout.total;
-                    let ranges: Vec<(usize, u64, u64)> = (0..jobs.len())
-                        .flat_map(|k| {
-                            let base = k * s.stride;
-                            [
-                                (
-                                    buffer::SUMS,
-                                    4 * (base + s.gradient) as u64,
-                                    4 * count as u64,
-                                ),
-                                (
-                                    buffer::SUMS,
-                                    4 * (base + s.losses) as u64,
-                                    4 * places.steps as u64,
-                                ),
-                            ]
-                        })
-                        .collect();
-                    let numbers = device.read(&ranges)?;
-                    Ok(numbers
-                        .chunks_exact(count + places.steps)
-                        .map(|numbers| {
-                            let (gradient, losses) = numbers.split_at(count);
-                            Gradient {
-                                loss: total(losses),
-                                gradient: gradient.to_vec(),
-                            }
-                        })
-                        .collect())
-                },
-            )?;
-            for (j, result) in class.into_iter().zip(results) {
-                out[j] = Some(result);
-            }
-        }
-        Ok(out.into_iter().flatten().collect())
+        self.by_shape(
+            architecture,
+            objective,
+            jobs,
+            true,
+            |device, places, jobs| {
+                let s = &places.sums;
+                let count = places.layout.total;
+                let ranges: Vec<(usize, u64, u64)> = (0..jobs.len())
+                    .flat_map(|k| {
+                        let base = k * s.stride;
+                        [
+                            (
+                                buffer::SUMS,
+                                4 * (base + s.gradient) as u64,
+                                4 * count as u64,
+                            ),
+                            (
+                                buffer::SUMS,
+                                4 * (base + s.losses) as u64,
+                                4 * places.steps as u64,
+                            ),
+                        ]
+                    })
+                    .collect();
+                let numbers = device.read(&ranges)?;
+                Ok(numbers
+                    .chunks_exact(count + places.steps)
+                    .map(|numbers| {
+                        let (gradient, losses) = numbers.split_at(count);
+                        Gradient {
+                            loss: total(losses),
+                            gradient: gradient.to_vec(),
+                        }
+                    })
+                    .collect())
+            },
+        )
     }
 
     fn respond(

@@ -3,7 +3,7 @@
 use super::SHARD_VECTORS;
 use crate::architecture::{Architecture, Layout};
 use crate::engine::{Job, Objective};
-use crate::linear::pseudo_inverse;
+use crate::linear::{pseudo_inverse, transposed};
 use crate::simd::LANES;
 use nullcline_tasks::Loss;
 use std::ops::Range;
@@ -95,15 +95,4 @@ impl Prepared {
             layout,
         }
     }
-}
-
-fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
-    let rows = matrix.len() / columns.max(1);
-    let mut out = vec![0.0; matrix.len()];
-    for i in 0..rows {
-        for j in 0..columns {
-            out[j * rows + i] = matrix[i * columns + j];
-        }
-    }
-    out
 }
