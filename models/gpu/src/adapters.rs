@@ -88,7 +88,8 @@ pub fn adapters() -> Vec<AdapterDescription> {
 pub fn device_descriptor(adapter: &wgpu::Adapter) -> wgpu::DeviceDescriptor<'static> {
     wgpu::DeviceDescriptor {
         label: Some("nullcline"),
-        required_features: wgpu::Features::empty(),
+        // A clock, for those who ask where the time goes.
+        required_features: adapter.features() & wgpu::Features::TIMESTAMP_QUERY,
         required_limits: adapter.limits(),
         ..Default::default()
     }

@@ -2,6 +2,7 @@
 
 use crate::launch::{Capabilities, Run, Step};
 use crate::pace::Pace;
+use crate::stopwatch::{Stopwatch, TIMED};
 use crate::sweeps::Kernel;
 use crate::text::BUFFERS;
 use nullcline_data::{Error, Result};
@@ -61,6 +62,7 @@ pub(crate) mod buffer {
 
 /// A compiled kernel and which buffers it writes.
 pub(crate) struct Compiled {
+    label: &'static str,
     pipeline: wgpu::ComputePipeline,
     writes: u8,
 }
@@ -94,6 +96,8 @@ pub(crate) struct Device {
     in_flight: VecDeque<Submission>,
     /// When the last submission was seen to be done.
     done: Instant,
+    /// Times every dispatch, where that was asked for.
+    pub stopwatch: Option<Stopwatch>,
 }
 
 /// Work that was submitted and not waited for.
@@ -144,6 +148,7 @@ impl Device {
                 // Two workgroups for each of the 132 processors of the largest card of today.
                 busy: if software { 4 } else { 264 },
                 dispatch_work: 1 << 36,
+                tiles: None,
             },
             memory: None,
             unchecked: !software,
@@ -162,6 +167,7 @@ impl Device {
             uploading: 0,
             in_flight: VecDeque::new(),
             done: Instant::now(),
+            stopwatch: None,
         }
     }
 
@@ -341,6 +347,7 @@ impl Device {
                 cache: None,
             });
         Compiled {
+            label: kernel.label,
             pipeline,
             writes: kernel.writes,
         }
@@ -445,6 +452,7 @@ impl Device {
     ) -> Result<()> {
         // One more keeps the device from idling; where a window shares it, its turn comes first.
         let in_flight = if self.shared { 0 } else { 1 };
+        let longest = if self.stopwatch.is_some() { TIMED } else { 4096 };
         let mut first = 0;
         while first < steps.len() {
             let most = pace.work(self.seconds());
@@ -452,7 +460,7 @@ impl Device {
             let mut end = first;
             while end < steps.len()
                 && (end == first || work + steps[end].work <= most)
-                && end - first < 4096
+                && end - first < longest
             {
                 work += steps[end].work;
                 end += 1;
@@ -513,23 +521,43 @@ impl Device {
         let mut encoder = self
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        {
+        let dispatch = |pass: &mut wgpu::ComputePass, slot: usize, step: &Step| {
+            let kernel = &kernels[step.kernel];
+            pass.set_pipeline(&kernel.pipeline);
+            pass.set_bind_group(
+                0,
+                self.bind_groups.get(&kernel.writes),
+                &[(slot as u64 * SLOT) as u32],
+            );
+            let [x, y, z] = step.workgroups;
+            pass.dispatch_workgroups(x, y, z);
+        };
+        let mut timed = 0;
+        if let Some(stopwatch) = &self.stopwatch {
+            for (slot, step) in steps.iter().enumerate() {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: None,
+                    timestamp_writes: Some(stopwatch.around(slot)),
+                });
+                dispatch(&mut pass, slot, step);
+            }
+            timed = stopwatch.resolve(&mut encoder, steps.len());
+        } else {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for (slot, step) in steps.iter().enumerate() {
-                let kernel = &kernels[step.kernel];
-                pass.set_pipeline(&kernel.pipeline);
-                pass.set_bind_group(
-                    0,
-                    self.bind_groups.get(&kernel.writes),
-                    &[(slot as u64 * SLOT) as u32],
-                );
-                let [x, y, z] = step.workgroups;
-                pass.dispatch_workgroups(x, y, z);
+                dispatch(&mut pass, slot, step);
             }
         }
         let at = Instant::now();
         let index = self.queue.submit([encoder.finish()]);
         self.uploading = 0;
+        if let Some(mut stopwatch) = self.stopwatch.take() {
+            let labels = steps.iter().map(|step| kernels[step.kernel].label);
+            self.mapped(&stopwatch.staging.clone(), timed, &index, |clock| {
+                stopwatch.add(labels, bytemuck::cast_slice(clock));
+            })?;
+            self.stopwatch = Some(stopwatch);
+        }
         self.in_flight.push_back(Submission { index, at, work });
         Ok(())
     }
@@ -639,23 +667,39 @@ impl Device {
         }
         let index = self.queue.submit([encoder.finish()]);
         self.uploading = 0;
-        let slice = staging.slice(..total);
+        self.mapped(staging, total, &index, |bytes| {
+            let at = numbers.len();
+            numbers.resize(at + bytes.len() / 4, 0.0);
+            bytemuck::cast_slice_mut::<f32, u8>(&mut numbers[at..]).copy_from_slice(bytes);
+        })?;
+        Ok(())
+    }
+
+    /// Shows the first bytes of a buffer to the host, once a submission that fills it is done.
+    fn mapped(
+        &self,
+        staging: &wgpu::Buffer,
+        bytes: u64,
+        index: &wgpu::SubmissionIndex,
+        see: impl FnOnce(&[u8]),
+    ) -> Result<()> {
+        let slice = staging.slice(..bytes);
         let (sender, receiver) = channel();
         slice.map_async(wgpu::MapMode::Read, move |result| {
             // The receiver waits below, unless the device failed first.
             let _ = sender.send(result);
         });
-        self.wait(&index)?;
+        self.wait(index)?;
         // Another thread that uses the device may be the one to make the call, and not have come to it yet.
         let mapped = loop {
             match receiver.recv_timeout(MOMENT) {
                 Ok(mapped) => break mapped,
                 Err(RecvTimeoutError::Timeout) => match self.poll(wgpu::PollType::Poll)? {
                     Ok(_) => {}
-                    Err(error) => return Err(self.error(error).into()),
+                    Err(error) => return Err(self.error(error)),
                 },
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(self.error("it did not finish its work").into());
+                    return Err(self.error("it did not finish its work"));
                 }
             }
         };
@@ -663,9 +707,7 @@ impl Device {
         let view = slice
             .get_mapped_range()
             .map_err(|error| self.error(error))?;
-        let at = numbers.len();
-        numbers.resize(at + total as usize / 4, 0.0);
-        bytemuck::cast_slice_mut::<f32, u8>(&mut numbers[at..]).copy_from_slice(&view);
+        see(&view);
         drop(view);
         staging.unmap();
         Ok(())

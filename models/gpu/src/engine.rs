@@ -9,6 +9,7 @@ use crate::layout::{
     BLOCK, Bytes, FACTORS, ITERATIONS, Places, Problem, QUAD, RECORDS, Table, control,
 };
 use crate::pace::Pace;
+use crate::stopwatch::{KernelTime, Stopwatch};
 use crate::sweeps::Tiling;
 use crate::text::input_gate_rows;
 use crate::trials::{self, unpack};
@@ -21,6 +22,7 @@ use nullcline_models::engine::{
 use nullcline_models::optimisers::{Moments, Optimiser};
 use nullcline_tasks::{Split, Task, TrialShader, Trials};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -54,6 +56,8 @@ pub struct Restriction {
     pub dispatch_work: Option<u64>,
     /// Compile as for hardware, without checks of indices and loops, where a software device has them.
     pub unchecked: bool,
+    /// Quads of trials in a workgroup, and rows of a thread.
+    pub tiles: Option<(usize, usize)>,
 }
 
 /// What a program depends on.
@@ -133,6 +137,7 @@ impl GpuEngine {
         if let Some(busy) = restriction.busy {
             c.busy = busy;
         }
+        c.tiles = restriction.tiles;
         if let Some(work) = restriction.dispatch_work {
             c.dispatch_work = c.dispatch_work.min(work);
         }
@@ -141,6 +146,21 @@ impl GpuEngine {
         self.device.forget_unused();
         self.device.memory = restriction.memory_bytes;
         self.device.unchecked |= restriction.unchecked;
+    }
+
+    /// From now on takes the time of every kernel, of which [`Self::times`] tells. Work goes a little slower
+    /// under the watch. Whether the device has a clock.
+    pub fn watch(&mut self) -> bool {
+        let device = &mut self.device;
+        let has = device.device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        device.stopwatch = has.then(|| Stopwatch::new(&device.device, &device.queue));
+        has
+    }
+
+    /// The time of every kernel since [`Self::watch`], by its name; ends the watch.
+    pub fn times(&mut self) -> BTreeMap<&'static str, KernelTime> {
+        let stopwatch = self.device.stopwatch.take();
+        stopwatch.map_or_else(BTreeMap::new, |stopwatch| stopwatch.times)
     }
 
     /// Draws the training trials of an update on the device, one set for every seed, and brings them to the

@@ -85,6 +85,7 @@ pub struct Capabilities {
     pub busy: usize,
     /// Multiplications in one dispatch, which nothing can interrupt.
     pub dispatch_work: u64,
+    pub tiles: Option<(usize, usize)>,
 }
 
 impl Capabilities {
@@ -110,12 +111,14 @@ pub fn tiling(places: &Places, networks: usize, capabilities: &Capabilities) -> 
         .into_iter()
         .find(|&quads| quads / 2 < places.quads && enough(quads) && operands(quads))
         .unwrap_or(1);
+    let quads = capabilities.tiles.map_or(quads, |t| t.0);
     let most = p.units.max(p.hidden).max(p.columns);
     // As many units for a thread as leave two warps of threads.
     let rows = [4, 2]
         .into_iter()
         .find(|rows| p.units / rows * quads >= 64)
         .unwrap_or(1);
+    let rows = capabilities.tiles.map_or(rows, |t| t.1);
     let threads = (most / rows * quads)
         .next_multiple_of(32)
         .min(256)
@@ -585,6 +588,7 @@ mod tests {
         binding_bytes: 1 << 31,
         busy: 264,
         dispatch_work: 1 << 34,
+        tiles: None,
     };
 
     fn validate(kernel: &Kernel) {

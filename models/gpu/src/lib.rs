@@ -21,9 +21,11 @@ mod kernels;
 mod launch;
 mod layout;
 mod pace;
+mod stopwatch;
 mod sweeps;
 mod text;
 mod trials;
 
 pub use adapters::{AdapterDescription, Request, adapters, device_descriptor};
 pub use engine::{GpuEngine, Restriction};
+pub use stopwatch::KernelTime;
