@@ -137,7 +137,8 @@ template<int N,int KG,int NBUF,int MINB> __global__ void __launch_bounds__(K<N,K
 bwd(const float*__restrict__ P,const float*__restrict__ X,const float*__restrict__ H,const float*__restrict__ Eg,float*__restrict__ G,int T){
   using C=K<N,KG,NBUF>; constexpr int TA=C::TA,TB=C::TB,TH=C::TH,LD=C::LD,KT=C::KT,OR=8/KG,KH=KT/KG; constexpr int UNR=N==64?17:11;
   extern __shared__ float4 sm4[]; float*Ws=(float*)sm4,*bf=Ws+KT*N,*xs=bf+NBUF*KT*LD,*scr=xs+6*B;
-  const int tid=threadIdx.x,net=blockIdx.x; const float*p=P+net*psize(N),*pR=p+N*N+4*N,*h_g=H+(long)net*T*N*B,*e_g=Eg+(long)net*T*3*B; float*g_g=G+net*gsize(N);
+  const int tid=KG==1?threadIdx.x^((blockIdx.x/132&1)*N):threadIdx.x,net=blockIdx.x; // KG=1: every second block of an SM swaps the roles of its warps, so that each scheduler has both
+  const float*p=P+net*psize(N),*pR=p+N*N+4*N,*h_g=H+(long)net*T*N*B,*e_g=Eg+(long)net*T*3*B; float*g_g=G+net*gsize(N);
   for(int i=tid;i<N*N;i+=TH)Ws[i]=p[i];
   for(int i=tid;i<3*N;i+=TH)Ws[N*N+i]=pR[i];
   for(int i=tid;i<N;i+=TH)Ws[(N+3)*N+i]=0.f;
@@ -165,7 +166,7 @@ bwd(const float*__restrict__ P,const float*__restrict__ X,const float*__restrict
       for(int i=0;i<OR;i++)
         #pragma unroll
         for(int q=0;q<2;q++){int o=((i<4?rowA:rowB)+(i&3))*LD+c0+q*(B/2); float4 a=ld4(bp+o),b=ld4(bq+o),z; float*d=acc[i]+4*q;
-          #define DZ(f,j) {float r=(1.f/AL)*fmaf(-KEEP,b.f,a.f);z.f=AL*d[j]*fmaf(-r,r,1.f);d[j]*=KEEP;}
+          #define DZ(f,j) {float r=fmaf(-KEEP,b.f,a.f);z.f=d[j]*fmaf(r*(-1.f/AL),r,AL);d[j]*=KEEP;} // r = a tanh: a(1-tanh^2) = a-r^2/a
           DZ(x,0)DZ(y,1)DZ(z,2)DZ(w,3)
           *(float4*)(bp+o)=z;}
       bar<2,TH>(); // dz_t is there
@@ -192,7 +193,7 @@ bwd(const float*__restrict__ P,const float*__restrict__ X,const float*__restrict
     }
   }else{
     const int tb=tid-TA,w=tb/32; constexpr int Q=N/8,UP=TB/N,CH=16/UP;
-    const int ri=(w%(Q/4))*4+l4,ci=(w/(Q/4))*8+l8,nu=tb%N,part=tb/N;
+    constexpr int UNB=(N==64&&NBUF==3)?2:1; const int ri=(w%(Q/4))*4+l4,ci=(w/(Q/4))*8+l8,nu=tb%N,part=tb/N;
     float acc[8][8],du0=0,du1=0,du2=0,db=0;
     #pragma unroll
     for(int i=0;i<8;i++)
@@ -211,7 +212,7 @@ bwd(const float*__restrict__ P,const float*__restrict__ X,const float*__restrict
         du0=fmaf(z.x,a.x,du0);du1=fmaf(z.x,b.x,du1);du2=fmaf(z.x,e.x,du2); du0=fmaf(z.y,a.y,du0);du1=fmaf(z.y,b.y,du1);du2=fmaf(z.y,e.y,du2);
         du0=fmaf(z.z,a.z,du0);du1=fmaf(z.z,b.z,du1);du2=fmaf(z.z,e.z,du2); du0=fmaf(z.w,a.w,du0);du1=fmaf(z.w,b.w,du1);du2=fmaf(z.w,e.w,du2);}}
       if(t){const float*zp=bp+ri*LD,*hp=bq+ci*LD;
-        #pragma unroll 1
+        #pragma unroll UNB
         for(int c=0;c<16;c++){float4 z[8];
           #pragma unroll
           for(int i=0;i<8;i++)z[i]=ld4(zp+i*Q*LD+4*c);
@@ -233,8 +234,8 @@ bwd(const float*__restrict__ P,const float*__restrict__ X,const float*__restrict
       #pragma unroll
       for(int j=0;j<8;j++)g_g[(ri+Q*i)*N+ci+Q*j]=acc[i][j];
     if(UP==2){ // fixed order: part 0 + part 1 (xs is free: two barriers of group B around)
-      bar<5,TB>(); float*s=Ws+(N+3)*N; // row N+3 (zeros) and scr are not read any more by group B; use scr, which group A left before its last barrier with B
-      s=scr; if(part){s[nu]=du0;s[N+nu]=du1;s[2*N+nu]=du2;s[3*N+nu]=db;}
+      bar<5,TB>(); float*s=scr; // group A left scr before its last barrier with B
+      if(part){s[nu]=du0;s[N+nu]=du1;s[2*N+nu]=du2;s[3*N+nu]=db;}
       bar<5,TB>(); if(!part){du0+=s[nu];du1+=s[N+nu];du2+=s[2*N+nu];db+=s[3*N+nu];}}
     if(!part){float*q=g_g+N*N+3*nu;q[0]=du0;q[1]=du1;q[2]=du2;g_g[N*N+3*N+nu]=db;}
   }
@@ -249,7 +250,97 @@ __global__ void initp(int N,int E,float*P){const long ps=psize(N);const float s=
   for(long q=blockIdx.x*(long)blockDim.x+threadIdx.x;q<ps*E;q+=(long)gridDim.x*blockDim.x){int i=q%ps; unsigned long long z=q*0x9E3779B97F4A7C15ull+12345; z=(z^(z>>30))*0xBF58476D1CE4E5B9ull;z=(z^(z>>27))*0x94D049BB133111EBull;z^=z>>31;
     float u=(float)(unsigned)(z>>40)*(1.f/16777216.f)-.5f; P[q]=i<N*N?u*s:i<N*N+4*N?u:i<N*N+7*N?u*s:i<N*N+7*N+3?u:0.f;}}
 __global__ void finite(const float*p,long n,int*bad){for(long i=blockIdx.x*(long)blockDim.x+threadIdx.x;i<n;i+=(long)gridDim.x*blockDim.x)if(!isfinite(p[i]))*bad=1;}
-//LARGE_DEVICE
+
+// ---------------- N = 256, 512: W streamed from L2/HBM in tiles of 8 rows (four-stage cp.async), state of all 64 trials in shared memory, N threads of 8x8; dW is one batched SGEMM afterwards ----------------
+// H[net][n][(T+1)*64] holds h_0..h_T, DZ[net][n][T*64]
+template<int N> struct L{static constexpr int TH=N,LD=B+4,NK=N/8;static constexpr size_t fsm=4*(N*LD+4*8*N+4*N+4*N+3*B+3*B),bsm=4*(N*LD+4*8*N+3*N+6*B);};
+template<int N> __global__ void transposeW(const float*__restrict__ P,float*__restrict__ WT){__shared__ float s[32][33];const float*p=P+blockIdx.z*psize(N);float*q=WT+(long)blockIdx.z*N*N;int x=blockIdx.x*32,y=blockIdx.y*32;
+  for(int i=threadIdx.y;i<32;i+=8)s[i][threadIdx.x]=p[(long)(y+i)*N+x+threadIdx.x]; __syncthreads(); for(int i=threadIdx.y;i<32;i+=8)q[(long)(x+i)*N+y+threadIdx.x]=s[threadIdx.x][i];}
+template<int N,int MINB> __global__ void __launch_bounds__(N,MINB)
+fwdL(const float*__restrict__ P,const float*__restrict__ WT,const float*__restrict__ X,const float*__restrict__ TGT,float*__restrict__ H,float*__restrict__ Eg,float*__restrict__ GF,int T,float sc){
+  using C=L<N>; constexpr int LD=C::LD,NK=C::NK; extern __shared__ float4 sm4[]; float*hs=(float*)sm4,*st=hs+N*LD,*Us=st+4*8*N; float4*R4=(float4*)(Us+4*N); float*es=(float*)(R4+N),*xs=es+3*B;
+  const int tid=threadIdx.x,net=blockIdx.x,lane=tid&31,ai=tid/32*4+((lane&1)|((lane>>4)<<1)),bj=(lane>>1)&7; const float*p=P+net*psize(N),*pU=p+N*N,*pb=pU+3*N,*pR=pb+N,*pd=pR+3*N,*wt=WT+(long)net*N*N;
+  const long ldh=(long)(T+1)*B; float*h_g=H+(long)net*N*ldh,*e_g=Eg+(long)net*T*3*B; const int total=T*NK;
+  auto stage=[&](int q){if(q<total){const float*src=wt+(long)(q%NK)*8*N;float*d=st+(q&3)*8*N;cp16(d+4*tid,src+4*tid);cp16(d+4*tid+4*N,src+4*tid+4*N);}cpcommit();};
+  for(int s=0;s<3;s++)stage(s);
+  Us[tid]=pU[3*tid];Us[N+tid]=pU[3*tid+1];Us[2*N+tid]=pU[3*tid+2];Us[3*N+tid]=pb[tid];R4[tid]=make_float4(pR[tid],pR[N+tid],pR[2*N+tid],0.f);
+  for(int i=tid;i<N*LD;i+=N)hs[i]=0.f;
+  for(int i=tid;i<N*16;i+=N)st4(h_g+(i>>4)*ldh+4*(i&15),0.f,0.f,0.f,0.f);
+  if(tid<3*B)xs[tid]=X[tid];
+  float dv[3]={pd[0],pd[1],pd[2]}; RO<N,B,N> ro;ro.init(tid); const int rA=4*ai,rB=N/2+4*ai,c0=4*bj,c1=B/2+4*bj; int q=0;
+  __syncthreads();
+  for(int t=0;t<T;t++){
+    if(t)ro.readout(hs,R4,es,e_g+(long)(t-1)*3*B,dv,sc);
+    float acc[8][8];
+    #pragma unroll
+    for(int i=0;i<8;i++)
+      #pragma unroll
+      for(int j=0;j<8;j++)acc[i][j]=Us[3*N+(i<4?rA:rB)+(i&3)];
+    #pragma unroll
+    for(int k=0;k<3;k++)outer8(acc,ld4(Us+k*N+rA),ld4(Us+k*N+rB),ld4(xs+k*B+c0),ld4(xs+k*B+c1));
+    #pragma unroll 1
+    for(int kt=0;kt<NK;kt++,q++){cpwait<2>();__syncthreads();stage(q+3); const float*w=st+(q&3)*8*N,*h=hs+kt*8*LD;
+      #pragma unroll
+      for(int k=0;k<8;k++)outer8(acc,ld4(w+k*N+rA),ld4(w+k*N+rB),ld4(h+k*LD+c0),ld4(h+k*LD+c1));}
+    if(t)ro.accR(hs,es);
+    __syncthreads();
+    if(t+1<T&&tid<3*B)xs[tid]=X[(long)(t+1)*3*B+tid];
+    ro.target(TGT+(long)t*3*B);
+    #pragma unroll
+    for(int i=0;i<8;i++)
+      #pragma unroll
+      for(int u=0;u<2;u++){int r=(i<4?rA:rB)+(i&3),c=u?c1:c0; float4 o=ld4(hs+r*LD+c); float*a=acc[i]+4*u;
+        o.x=fmaf(AL,tanh_acc(a[0]),KEEP*o.x);o.y=fmaf(AL,tanh_acc(a[1]),KEEP*o.y);o.z=fmaf(AL,tanh_acc(a[2]),KEEP*o.z);o.w=fmaf(AL,tanh_acc(a[3]),KEEP*o.w);
+        *(float4*)(hs+r*LD+c)=o;*(float4*)(h_g+r*ldh+(long)(t+1)*B+c)=o;}
+    __syncthreads();
+  }
+  cpwait<0>(); ro.readout(hs,R4,es,e_g+(long)(T-1)*3*B,dv,sc); __syncthreads(); ro.accR(hs,es); ro.finish(st,GF+(long)net*fsize(N));
+}
+template<int N,int MINB> __global__ void __launch_bounds__(N,MINB)
+bwdL(const float*__restrict__ P,const float*__restrict__ X,const float*__restrict__ H,const float*__restrict__ Eg,float*__restrict__ DZg,float*__restrict__ G,int T){
+  using C=L<N>; constexpr int LD=C::LD,NK=C::NK; extern __shared__ float4 sm4[]; float*zs=(float*)sm4,*st=zs+N*LD,*Rs=st+4*8*N,*es=Rs+3*N,*xs=es+3*B;
+  const int tid=threadIdx.x,net=blockIdx.x,lane=tid&31,ai=tid/32*4+((lane&1)|((lane>>4)<<1)),bj=(lane>>1)&7; const float*p=P+net*psize(N),*pR=p+N*N+4*N;
+  const long ldh=(long)(T+1)*B,ldz=(long)T*B; const float*h_g=H+(long)net*N*ldh,*e_g=Eg+(long)net*T*3*B; float*z_g=DZg+(long)net*N*ldz,*g_g=G+net*gsize(N); const int total=(T-1)*NK;
+  auto stage=[&](int q){if(q<total){const float*src=p+(long)(q%NK)*8*N;float*d=st+(q&3)*8*N;cp16(d+4*tid,src+4*tid);cp16(d+4*tid+4*N,src+4*tid+4*N);}cpcommit();};
+  for(int s=0;s<3;s++)stage(s);
+  for(int o=0;o<3;o++)Rs[o*N+tid]=pR[o*N+tid];
+  if(tid<3*B)es[tid]=e_g[(long)(T-1)*3*B+tid];
+  const int rA=4*ai,rB=N/2+4*ai,c0=4*bj,c1=B/2+4*bj; int q=0; float acc[8][8],du0=0,du1=0,du2=0,db=0;
+  #pragma unroll
+  for(int i=0;i<8;i++)
+    #pragma unroll
+    for(int j=0;j<8;j++)acc[i][j]=0.f;
+  __syncthreads();
+  #pragma unroll
+  for(int k=0;k<3;k++)outer8(acc,ld4(Rs+k*N+rA),ld4(Rs+k*N+rB),ld4(es+k*B+c0),ld4(es+k*B+c1));
+  __syncthreads();
+  for(int t=T-1;t>=0;t--){
+    if(tid<3*B){xs[tid]=X[(long)t*3*B+tid];if(t)es[tid]=e_g[(long)(t-1)*3*B+tid];}
+    #pragma unroll
+    for(int i=0;i<8;i++)
+      #pragma unroll
+      for(int u=0;u<2;u++){int r=(i<4?rA:rB)+(i&3),c=u?c1:c0; const float*hp=h_g+r*ldh+(long)t*B+c; float4 b=ld4(hp),a=ld4(hp+B),z; float*d=acc[i]+4*u;
+        DZ(x,0)DZ(y,1)DZ(z,2)DZ(w,3)
+        *(float4*)(zs+r*LD+c)=z;*(float4*)(z_g+r*ldz+(long)t*B+c)=z;}
+    __syncthreads();
+    if(t){const float*src=h_g+tid*ldh+(long)(t-1)*B;asm volatile("prefetch.global.L2 [%0];"::"l"(src));asm volatile("prefetch.global.L2 [%0];"::"l"(src+32));}
+    {const float*zp=zs+tid*LD;
+    #pragma unroll 2
+    for(int c=0;c<16;c++){float4 z=ld4(zp+4*c),a=ld4(xs+4*c),b=ld4(xs+B+4*c),e=ld4(xs+2*B+4*c); db+=(z.x+z.y)+(z.z+z.w);
+      du0=fmaf(z.x,a.x,du0);du1=fmaf(z.x,b.x,du1);du2=fmaf(z.x,e.x,du2); du0=fmaf(z.y,a.y,du0);du1=fmaf(z.y,b.y,du1);du2=fmaf(z.y,e.y,du2);
+      du0=fmaf(z.z,a.z,du0);du1=fmaf(z.z,b.z,du1);du2=fmaf(z.z,e.z,du2); du0=fmaf(z.w,a.w,du0);du1=fmaf(z.w,b.w,du1);du2=fmaf(z.w,e.w,du2);}}
+    if(t){
+      #pragma unroll
+      for(int k=0;k<3;k++)outer8(acc,ld4(Rs+k*N+rA),ld4(Rs+k*N+rB),ld4(es+k*B+c0),ld4(es+k*B+c1));
+      #pragma unroll 1
+      for(int kt=0;kt<NK;kt++,q++){cpwait<2>();__syncthreads();stage(q+3); const float*w=st+(q&3)*8*N,*z=zs+kt*8*LD;
+        #pragma unroll
+        for(int k=0;k<8;k++)outer8(acc,ld4(w+k*N+rA),ld4(w+k*N+rB),ld4(z+k*LD+c0),ld4(z+k*LD+c1));}
+    }
+    __syncthreads();
+  }
+  cpwait<0>(); float*g=g_g+N*N+3*tid;g[0]=du0;g[1]=du1;g[2]=du2;g_g[N*N+3*N+tid]=db;
+}
 
 // ---------------- host ----------------
 static void reference(int N,int T,const float*p,const float*X,const float*Tg,std::vector<double>&g,double&loss){
@@ -288,7 +379,17 @@ template<> struct Ops<128>{static constexpr int NF=2,NV=1;
   static void forward(Net&n){fwd<128,32,2><<<n.E*2,F<128,32>::TH,F<128,32>::smem>>>(n.P,n.X,n.TG,n.H,n.Eg,n.GF,n.T,n.sc);}
   static void backward(Net&n){bwd<128,2,3,1><<<n.E,K<128,2,3>::TH,K<128,2,3>::smem>>>(n.P,n.X,n.H,n.Eg,n.G,n.T);}
 };
-//LARGE_HOST
+#ifdef USE_CUBLAS
+#define CB(x) do{cublasStatus_t e_=(x);if(e_!=CUBLAS_STATUS_SUCCESS){fprintf(stderr,"%s:%d: %s: cublas status %d\n",__FILE__,__LINE__,#x,(int)e_);exit(2);}}while(0)
+static cublasHandle_t cb;
+template<int N,int MINB> struct OpsL{static constexpr int NF=1,NV=1;
+  static void setup(){CB(cublasCreate(&cb));CB(cublasSetMathMode(cb,CUBLAS_PEDANTIC_MATH));occ("fwdL",fwdL<N,MINB>,N,L<N>::fsm);occ("bwdL",bwdL<N,MINB>,N,L<N>::bsm);}
+  static void forward(Net&n){transposeW<N><<<dim3(N/32,N/32,n.E),dim3(32,8)>>>(n.P,n.WT);fwdL<N,MINB><<<n.E,N,L<N>::fsm>>>(n.P,n.WT,n.X,n.TG,n.H,n.Eg,n.GF,n.T,n.sc);}
+  static void backward(Net&n){bwdL<N,MINB><<<n.E,N,L<N>::bsm>>>(n.P,n.X,n.H,n.Eg,n.DZ,n.G,n.T); const float one=1,zero=0; int ldh=(n.T+1)*B,ldz=n.T*B; // column major: dW^T (k x n) = H^T DZ
+    CB(cublasSgemmStridedBatched(cb,CUBLAS_OP_T,CUBLAS_OP_N,N,N,n.T*B,&one,n.H,ldh,(long long)N*ldh,n.DZ,ldz,(long long)N*ldz,&zero,n.G,N,gsize(N),n.E));}
+};
+template<> struct Ops<256>:OpsL<256,2>{}; template<> struct Ops<512>:OpsL<512,1>{};
+#endif
 static void poison(float*p,long n){if(n)CK(cudaMemset(p,0xFF,n*4));}
 template<int N> static int run(int T,int E,int rep){
   using O=Ops<N>; cudaDeviceProp dp;CK(cudaGetDeviceProperties(&dp,0)); Net n{};n.N=N;n.T=T;n.E=E;n.nf=O::NF;n.sc=2.f/((float)T*B*3);

@@ -10,7 +10,7 @@ fn main() {
     let open = |r| GpuEngine::open(r);
     let mut gpu = open(Request::Best).or_else(|_| open(Request::Named("llvm"))).unwrap();
     if a.len() > 5 {
-        gpu.restrict(Restriction { tiles: Some((n(4), n(5))), ..Default::default() });
+        gpu.restrict(Restriction { tiles: Some((n(4), n(5), n(6), n(7))), ..Default::default() });
     }
     let networks = n(3);
     let mut work = Workload::new(&Size { cell: a[0].clone(), hidden: n(1), batch: 64, steps: n(2), networks }).unwrap();
@@ -29,7 +29,7 @@ fn main() {
         best = best.min(begun.elapsed().as_secs_f64() / updates as f64);
     }
     println!("{} {} units {} steps x{} tiles {:?} on {}: {:.3} ms/update {:.0} nu/s {:.2} TFLOP/s (first {:.2} s, {} updates)", a[0], n(1), n(2), networks,
-        a.get(4..6), gpu.name(), best * 1e3, networks as f64 / best, work.operations() / best / 1e12, first, updates);
+        a.get(4..8), gpu.name(), best * 1e3, networks as f64 / best, work.operations() / best / 1e12, first, updates);
     if gpu.watch() {
         let updates = (updates / 4).clamp(2, 20);
         let begun = Instant::now();

@@ -57,7 +57,7 @@ pub struct Restriction {
     /// Compile as for hardware, without checks of indices and loops, where a software device has them.
     pub unchecked: bool,
     /// Quads of trials in a workgroup, and rows of a thread.
-    pub tiles: Option<(usize, usize)>,
+    pub tiles: Option<(usize, usize, usize, usize)>,
 }
 
 /// What a program depends on.
@@ -217,7 +217,7 @@ impl GpuEngine {
             let kernel = device.compile(&trials::draw(&places, &shader))?;
             let run = Run {
                 seeds_at: table.seeds as u32,
-                ..Program::run(&places, 0, 0.0)
+                ..Program::run(0, 0.0)
             };
             let mut pace = Pace::new(1);
             let steps = draw_steps(0, &places, seeds.len(), run, &device.capabilities_at(&pace))?;
@@ -465,7 +465,7 @@ impl GpuEngine {
                 device.write(buffer::TABLE, 0, &words)?;
                 let run = Run {
                     sets_at: table.sets as u32,
-                    ..Program::run(places, jobs.len(), alpha)
+                    ..Program::run(jobs.len(), alpha)
                 };
                 let mut pace = loaded.pace(jobs.len());
                 let steps = loaded.program.pass(run, &device.capabilities_at(&pace))?;
@@ -928,7 +928,7 @@ fn advance_group(
         factors_at: table.factors as u32,
         record_at: (networks * training.stride()) as u32,
         clip: plan.clip as f32,
-        ..Program::run(places, networks, plan.objective.forcing.unwrap_or(0.0))
+        ..Program::run(networks, plan.objective.forcing.unwrap_or(0.0))
     };
     let mut pace = loaded.pace(networks);
     let mut begin = span.start;

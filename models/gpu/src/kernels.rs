@@ -18,7 +18,7 @@ pub const LOSS_THREADS: usize = 32;
 fn header(places: &Places, written: u8, packed: usize) -> String {
     let mut out = declarations(written, packed, "vec4<f32>");
     out.push_str(&cell_functions(places.problem.architecture.cell));
-    out.push_str(&constants(&places.problem, &places.layout, &places.packed));
+    out.push_str(&constants(places));
     out.push_str(ADDRESSES);
     out
 }
@@ -110,17 +110,17 @@ pub fn start(places: &Places) -> Kernel {
         "
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-    let row = id.x / run.quads;
-    let quad = id.x % run.quads;
+    let row = id.x / QUADS;
+    let quad = id.x % QUADS;
     open_network(id.y);
 ",
     );
     if problem.backward {
-        body += "    if (row < STATE_ROWS) { history[history_at(run.d_state_at, 0u, 0u, row, quad)] = Quad(0.0); }\n";
+        body += "    if (row < STATE_ROWS) { history[history_at(D_STATE_AT, 0u, 0u, row, quad)] = Quad(0.0); }\n";
         let _ = writeln!(
             body,
-            "    if (row < {}u * UNITS) {{ history[history_at(run.d_unit_at, 0u, 0u, row, quad)] = Quad(0.0); }}
-    if (row < {}u * HIDDEN) {{ history[history_at(run.d_hidden_unit_at, 0u, 0u, row, quad)] = Quad(0.0); }}",
+            "    if (row < {}u * UNITS) {{ history[history_at(D_UNIT_AT, 0u, 0u, row, quad)] = Quad(0.0); }}
+    if (row < {}u * HIDDEN) {{ history[history_at(D_HIDDEN_UNIT_AT, 0u, 0u, row, quad)] = Quad(0.0); }}",
             problem.unit_gradients(),
             shape.hidden_parameters.len()
         );
@@ -132,26 +132,26 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             body += "    if (row < UNITS) {
         z = Quad(packed[packed_base + OFFSET + row]);
         for (var o = 0u; o < OUTPUTS; o += 1u) {
-            z += packed[packed_base + INVERSE + o * PADDED_UNITS + row] * trials[trial_at(run.initial_at, 0u, 0u, o, quad)];
+            z += packed[packed_base + INVERSE + o * PADDED_UNITS + row] * trials[trial_at(INITIAL_AT, 0u, 0u, o, quad)];
         }
     }
 ";
         } else {
             // The observed units are the observation, the others a linear map of it.
             body += "    if (row < OBSERVED_UNITS) {
-        z = trials[trial_at(run.initial_at, 0u, 0u, row, quad)];
+        z = trials[trial_at(INITIAL_AT, 0u, 0u, row, quad)];
     } else if (row < UNITS) {
         for (var o = 0u; o < OUTPUTS; o += 1u) {
             z += parameters[parameter_base + INITIAL + (row - OBSERVED_UNITS) * OUTPUTS + o]
-                * trials[trial_at(run.initial_at, 0u, 0u, o, quad)];
+                * trials[trial_at(INITIAL_AT, 0u, 0u, o, quad)];
         }
     }
 ";
         }
     }
-    body += "    history[history_at(run.states_at, STATE_ROWS, 0u, row, quad)] = z;\n";
+    body += "    history[history_at(STATES_AT, STATE_ROWS, 0u, row, quad)] = z;\n";
     if problem.forcing {
-        body += "    if (row < UNITS) { history[history_at(run.forced_at, UNITS, 0u, row, quad)] = z; }\n";
+        body += "    if (row < UNITS) { history[history_at(FORCED_AT, UNITS, 0u, row, quad)] = z; }\n";
     }
     if !shape.rate_is_state {
         // A cell whose rate is not its state has one state variable.
@@ -173,14 +173,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             body,
             "    if (row < UNITS) {{
         let rate = cell_rate(array<Quad, {}>({}), array<Quad, {}>({}));
-        history[history_at(run.rates_at, UNITS, 0u, row, quad)] = rate;{}
+        history[history_at(RATES_AT, UNITS, 0u, row, quad)] = rate;{}
     }}",
             states.len(),
             states.join(", "),
             parameters.len(),
             parameters.join(", "),
             if problem.forcing {
-                "\n        history[history_at(run.forced_rates_at, UNITS, 0u, row, quad)] = rate;"
+                "\n        history[history_at(FORCED_RATES_AT, UNITS, 0u, row, quad)] = rate;"
             } else {
                 ""
             }
@@ -198,7 +198,7 @@ pub fn readout(places: &Places) -> Kernel {
         format!(
             "
     for (var i = 0u; i < 4u && 4u * block + i < OUTPUTS; i += 1u) {{
-        history[history_at(run.outputs_at, OUTPUTS, time, 4u * block + i, quad)] =
+        history[history_at(OUTPUTS_AT, OUTPUTS, time, 4u * block + i, quad)] =
             history[history_at({section}, {rows}, time + 1u, 4u * block + i, quad)];
     }}"
         )
@@ -226,7 +226,7 @@ pub fn readout(places: &Places) -> Kernel {
         for i in 0..4 {
             let _ = write!(
                 out,
-                "\n    if (4u * block + {i}u < OUTPUTS) {{ history[history_at(run.outputs_at, OUTPUTS, time, 4u * block + {i}u, quad)] = y{i}; }}"
+                "\n    if (4u * block + {i}u < OUTPUTS) {{ history[history_at(OUTPUTS_AT, OUTPUTS, time, 4u * block + {i}u, quad)] = y{i}; }}"
             );
         }
         out
@@ -235,8 +235,8 @@ pub fn readout(places: &Places) -> Kernel {
         "
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
-    let block = id.x / run.quads;
-    let quad = id.x % run.quads;
+    let block = id.x / QUADS;
+    let quad = id.x % QUADS;
     let time = run.begin + id.y;
     if (4u * block >= OUTPUTS) {{ return; }}
     open_network(id.z);{value}
@@ -263,8 +263,8 @@ pub fn loss(places: &Places) -> Kernel {
             "
         var squares = Quad(0.0);
         for (var o = 0u; o < OUTPUTS; o += 1u) {{
-            let at = history_at(run.outputs_at, OUTPUTS, time, o, quad);
-            let error = history[at] - trials[trial_at(run.targets_at, OUTPUTS, time, o, quad)];
+            let at = history_at(OUTPUTS_AT, OUTPUTS, time, o, quad);
+            let error = history[at] - trials[trial_at(TARGETS_AT, OUTPUTS, time, o, quad)];
             squares += error * error;{}
         }}
         sum += squares * weight;",
@@ -274,16 +274,16 @@ pub fn loss(places: &Places) -> Kernel {
         Loss::CrossEntropy => {
             let mut out = String::from(
                 "
-        var largest = history[history_at(run.outputs_at, OUTPUTS, time, 0u, quad)];
+        var largest = history[history_at(OUTPUTS_AT, OUTPUTS, time, 0u, quad)];
         for (var o = 1u; o < OUTPUTS; o += 1u) {
-            largest = max(largest, history[history_at(run.outputs_at, OUTPUTS, time, o, quad)]);
+            largest = max(largest, history[history_at(OUTPUTS_AT, OUTPUTS, time, o, quad)]);
         }
         var total = Quad(0.0);
         var target_sum = Quad(0.0);
         var product = Quad(0.0);
         for (var o = 0u; o < OUTPUTS; o += 1u) {
-            let shifted = history[history_at(run.outputs_at, OUTPUTS, time, o, quad)] - largest;
-            let wanted = trials[trial_at(run.targets_at, OUTPUTS, time, o, quad)];
+            let shifted = history[history_at(OUTPUTS_AT, OUTPUTS, time, o, quad)] - largest;
+            let wanted = trials[trial_at(TARGETS_AT, OUTPUTS, time, o, quad)];
             total += exp(shifted);
             target_sum += wanted;
             product += wanted * shifted;
@@ -293,8 +293,8 @@ pub fn loss(places: &Places) -> Kernel {
             if backward {
                 out += "
         for (var o = 0u; o < OUTPUTS; o += 1u) {
-            let at = history_at(run.outputs_at, OUTPUTS, time, o, quad);
-            let wanted = trials[trial_at(run.targets_at, OUTPUTS, time, o, quad)];
+            let at = history_at(OUTPUTS_AT, OUTPUTS, time, o, quad);
+            let wanted = trials[trial_at(TARGETS_AT, OUTPUTS, time, o, quad)];
             history[at] = weight * (exp(history[at] - largest) / total * target_sum - wanted);
         }";
             }
@@ -308,10 +308,10 @@ var<workgroup> partial: array<f32, {LOSS_THREADS}>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {{
     open_network(group.y);
     let time = run.begin + group.x;
-    let scale = trials[trial_at(run.scale_at, 0u, 0u, 0u, 0u)].x;
+    let scale = trials[trial_at(SCALE_AT, 0u, 0u, 0u, 0u)].x;
     var sum = Quad(0.0);
-    for (var quad = thread; quad < run.quads; quad += {LOSS_THREADS}u) {{
-        let weight = trials[trial_at(run.weights_at, 1u, time, 0u, quad)] * scale;{body}
+    for (var quad = thread; quad < QUADS; quad += {LOSS_THREADS}u) {{
+        let weight = trials[trial_at(WEIGHTS_AT, 1u, time, 0u, quad)] * scale;{body}
     }}
     partial[thread] = (sum.x + sum.y) + (sum.z + sum.w);
     workgroupBarrier();
@@ -319,7 +319,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (thread < half) {{ partial[thread] += partial[thread + half]; }}
         workgroupBarrier();
     }}
-    if (thread == 0u) {{ sums[network * run.sums_stride + run.losses_at + time] = partial[0]; }}
+    if (thread == 0u) {{ sums[network * SUMS_STRIDE + LOSSES_AT + time] = partial[0]; }}
 }}
 ",
         LOSS_THREADS / 2
@@ -360,36 +360,53 @@ pub fn initial_factors(places: &Places) -> [Kernel; 2] {
     ]
 }
 
-/// One gradient product: dP[m][n] = sum over (time, trial) of left[m] right[n].
-pub struct Product {
-    /// The kernel.
-    pub kernel: Kernel,
+/// How large a gradient product is.
+pub struct ProductSize {
     /// Workgroups along its tiles.
     pub tiles: usize,
-    /// Whether it belongs to the initial state: the number of its sections, 3 or 1.
-    pub initial: Option<usize>,
+    /// Slices of (time, trial), and quads of each.
+    pub slices: (usize, usize),
     /// Multiplications of one network for each step and trial.
     pub work: usize,
 }
 
-/// What one gradient product is made of.
+/// What one gradient product is made of. Operands are expressions of `time`, `quad` and `row` or `column`.
 struct ProductText {
     label: &'static str,
     rows: usize,
     columns: usize,
-    /// The left operand of (time, row, quad).
     left: String,
-    /// The right operand of (time, column, quad).
     right: String,
     /// Place of (row, column) in the flat gradient.
     place: String,
-    /// Whether the sum runs over the trials alone, not over time.
-    once: bool,
-    initial: Option<usize>,
+    /// A few more columns, which would take a tile of their own: those of the inputs, and of the ones that a bias
+    /// is multiplied by.
+    more: Option<MoreColumns>,
+    over: Over,
 }
 
-/// All gradient products of a problem.
-pub fn products(places: &Places) -> Vec<Product> {
+struct MoreColumns {
+    count: usize,
+    right: String,
+    place: String,
+}
+
+/// What a product sums over.
+#[derive(Clone, Copy, PartialEq)]
+enum Over {
+    /// All steps and trials.
+    TimeAndTrials,
+    /// The trials of one section, in the first of the slices.
+    Trials,
+    /// The trials of so many sections that belong to the initial state, in slices of their own.
+    Initial(usize),
+}
+
+/// Most columns that are added to a product's own.
+const MORE: usize = 8;
+
+/// All gradient products of a problem: dP[m][n] = sum over (time, trial) of left[m] right[n].
+pub fn products(places: &Places) -> Vec<(Kernel, ProductSize)> {
     let problem = &places.problem;
     let a = &problem.architecture;
     let shape = a.cell.shape();
@@ -397,8 +414,27 @@ pub fn products(places: &Places) -> Vec<Product> {
     let gate_rows = shape.gates * a.units;
     let (before, before_rows) = rates_before(problem);
     let (after, after_rows) = rates_of_states(problem);
-    let gates = "history[history_at(run.tape_at, run.tape_rows, time, row, quad)]";
+    let gates = "history[history_at(TAPE_AT, TAPE_ROWS, time, row, quad)]";
     let mut texts = Vec::new();
+    // dU = dzx x', db = dzx 1
+    let apart = problem
+        .input_gate_rows
+        .iter()
+        .enumerate()
+        .any(|(gate, &row)| gate != row);
+    let inputs_and_bias = MoreColumns {
+        count: a.inputs + usize::from(a.bias),
+        right: with_ones(
+            a.inputs,
+            "trials[trial_at(INPUTS_AT, INPUTS, time, column, quad)]",
+        ),
+        place: "select(BIAS + row, INPUT_WEIGHTS + row * INPUTS + column, column < INPUTS)".into(),
+    };
+    let (with_recurrent, by_itself) = match inputs_and_bias.count {
+        0 => (None, None),
+        1..=MORE if !apart => (Some(inputs_and_bias), None),
+        _ => (None, Some(inputs_and_bias)),
+    };
     // dW = dzr q'
     texts.push(ProductText {
         label: "recurrent_gradient",
@@ -406,125 +442,110 @@ pub fn products(places: &Places) -> Vec<Product> {
         columns: a.recurrent_columns(),
         left: gates.into(),
         right: if shape.has_hidden {
-            "history[history_at(run.hidden_values_at, HIDDEN, time, column, quad)]".into()
+            "history[history_at(HIDDEN_VALUES_AT, HIDDEN, time, column, quad)]".into()
         } else {
             format!("history[history_at({before}, {before_rows}, time, column, quad)]")
         },
         place: "RECURRENT + row * COLUMNS + column".into(),
-        once: false,
-        initial: None,
+        more: with_recurrent,
+        over: Over::TimeAndTrials,
     });
     // dWh = dg r'
     texts.push(ProductText {
         label: "hidden_gradient",
         rows: hidden,
         columns: a.units,
-        left: "history[history_at(run.hidden_arguments_at, HIDDEN, time, row, quad)]".into(),
+        left: "history[history_at(HIDDEN_ARGUMENTS_AT, HIDDEN, time, row, quad)]".into(),
         right: format!("history[history_at({before}, {before_rows}, time, column, quad)]"),
         place: "HIDDEN_WEIGHTS + row * UNITS + column".into(),
-        once: false,
-        initial: None,
+        more: None,
+        over: Over::TimeAndTrials,
     });
-    // dU = dzx x', db = dzx 1
-    let input_row: Vec<String> = problem
-        .input_gate_rows
-        .iter()
-        .map(|row| format!("{row}u"))
-        .collect();
-    let apart = problem
-        .input_gate_rows
-        .iter()
-        .enumerate()
-        .any(|(gate, &row)| gate != row);
-    texts.push(ProductText {
-        label: "input_gradient",
-        rows: gate_rows,
-        columns: a.inputs + usize::from(a.bias),
-        left: if apart {
-            let mut chosen = format!("{}u", problem.input_gate_rows.len());
-            for (gate, row) in input_row.iter().enumerate() {
-                chosen = format!("select({chosen}, {row}, row / UNITS == {gate}u)");
-            }
-            format!(
-                "history[history_at(run.tape_at, run.tape_rows, time, {chosen} * UNITS + row % UNITS, quad)]"
-            )
-        } else {
-            gates.into()
-        },
-        right: with_ones(
-            a.inputs,
-            "trials[trial_at(run.inputs_at, INPUTS, time, column, quad)]",
-            "Quad(1.0)",
-        ),
-        place: "select(BIAS + row, INPUT_WEIGHTS + row * INPUTS + column, column < INPUTS)".into(),
-        once: false,
-        initial: None,
-    });
+    if let Some(columns) = by_itself {
+        let mut chosen = format!("{}u", problem.input_gate_rows.len());
+        for (gate, row) in problem.input_gate_rows.iter().enumerate() {
+            chosen = format!("select({chosen}, {row}u, row / UNITS == {gate}u)");
+        }
+        texts.push(ProductText {
+            label: "input_gradient",
+            rows: gate_rows,
+            columns: columns.count,
+            left: format!(
+                "history[history_at(TAPE_AT, TAPE_ROWS, time, {chosen} * UNITS + row % UNITS, quad)]"
+            ),
+            right: columns.right,
+            place: columns.place,
+            more: None,
+            over: Over::TimeAndTrials,
+        });
+    }
+    let ones = |place: &str| {
+        (a.readout == Readout::Linear).then(|| MoreColumns {
+            count: 1,
+            right: "Quad(1.0)".into(),
+            place: place.to_owned(),
+        })
+    };
     // dR = dy r', dd = dy 1
     if a.readout != Readout::Identity {
         texts.push(ProductText {
             label: "readout_gradient",
             rows: a.outputs,
-            columns: a.units + usize::from(a.readout == Readout::Linear),
-            left: "history[history_at(run.outputs_at, OUTPUTS, time, row, quad)]".into(),
-            right: with_ones(
-                a.units,
-                &format!("history[history_at({after}, {after_rows}, time + 1u, column, quad)]"),
-                "Quad(1.0)",
-            ),
-            place: "select(READOUT_BIAS + row, READOUT + row * UNITS + column, column < UNITS)"
-                .into(),
-            once: false,
-            initial: None,
+            columns: a.units,
+            left: "history[history_at(OUTPUTS_AT, OUTPUTS, time, row, quad)]".into(),
+            right: format!("history[history_at({after}, {after_rows}, time + 1u, column, quad)]"),
+            place: "READOUT + row * UNITS + column".into(),
+            more: ones("READOUT_BIAS + row"),
+            over: Over::TimeAndTrials,
         });
     }
-    // What the sweep has added up trial by trial: one section, in the first of the slices.
+    // What the sweep has added up trial by trial.
     texts.push(ProductText {
         label: "unit_gradient",
         rows: problem.unit_gradients() * a.units,
         columns: 1,
-        left: "history[history_at(run.d_unit_at, 0u, 0u, row, quad)]".into(),
+        left: "history[history_at(D_UNIT_AT, 0u, 0u, row, quad)]".into(),
         right: "Quad(1.0)".into(),
         place: "UNIT_PARAMETERS + row".into(),
-        once: true,
-        initial: None,
+        more: None,
+        over: Over::Trials,
     });
     texts.push(ProductText {
         label: "hidden_unit_gradient",
         rows: shape.hidden_parameters.len() * hidden,
         columns: 1,
-        left: "history[history_at(run.d_hidden_unit_at, 0u, 0u, row, quad)]".into(),
+        left: "history[history_at(D_HIDDEN_UNIT_AT, 0u, 0u, row, quad)]".into(),
         right: "Quad(1.0)".into(),
         place: "HIDDEN_PARAMETERS + row".into(),
-        once: true,
-        initial: None,
+        more: None,
+        over: Over::Trials,
     });
     if problem.inverts_readout() {
+        let mut bias = ones("READOUT_BIAS + row");
+        if let Some(bias) = &mut bias {
+            // Of the three sections, the first alone has a part in the bias.
+            bias.right = "select(Quad(0.0), Quad(1.0), time == 0u)".into();
+        }
         texts.push(ProductText {
             label: "initial_readout_gradient",
             rows: a.outputs,
-            columns: a.units + usize::from(a.readout == Readout::Linear),
-            left: "history[history_at(run.left_at, OUTPUTS, time, row, quad)]".into(),
-            right: with_ones(
-                a.units,
-                "history[history_at(run.right_at, UNITS, time, column, quad)]",
-                "select(Quad(0.0), Quad(1.0), time == 0u)",
-            ),
-            place: "select(READOUT_BIAS + row, READOUT + row * UNITS + column, column < UNITS)"
-                .into(),
-            once: false,
-            initial: Some(3),
+            columns: a.units,
+            left: "history[history_at(LEFT_AT, OUTPUTS, time, row, quad)]".into(),
+            right: "history[history_at(RIGHT_AT, UNITS, time, column, quad)]".into(),
+            place: "READOUT + row * UNITS + column".into(),
+            more: bias,
+            over: Over::Initial(3),
         });
     } else if problem.observed {
         texts.push(ProductText {
             label: "initial_gradient",
             rows: a.units - a.outputs.min(a.units),
             columns: a.outputs,
-            left: "history[history_at(run.d_state_at, 0u, 0u, OBSERVED_UNITS + row, quad)]".into(),
-            right: "trials[trial_at(run.initial_at, 0u, 0u, column, quad)]".into(),
+            left: "history[history_at(D_STATE_AT, 0u, 0u, OBSERVED_UNITS + row, quad)]".into(),
+            right: "trials[trial_at(INITIAL_AT, 0u, 0u, column, quad)]".into(),
             place: "INITIAL + row * OUTPUTS + column".into(),
-            once: false,
-            initial: Some(1),
+            more: None,
+            over: Over::Initial(1),
         });
     }
     texts
@@ -534,115 +555,206 @@ pub fn products(places: &Places) -> Vec<Product> {
         .collect()
 }
 
-/// A right operand of `count` columns, and one column of `ones` after them.
-fn with_ones(count: usize, operand: &str, ones: &str) -> String {
+/// A right operand of `count` columns, and one column of ones after them.
+fn with_ones(count: usize, operand: &str) -> String {
     if count == 0 {
-        ones.into()
+        "Quad(1.0)".into()
     } else {
         // `select` would read beyond the array.
-        format!(
-            "with_ones(column < {count}u, {operand_clamped}, {ones})",
-            operand_clamped = operand.replace("column,", &format!("min(column, {}u),", count - 1))
-        )
+        let clamped = operand.replace("column,", &format!("min(column, {}u),", count - 1));
+        format!("select(Quad(1.0), {clamped}, column < {count}u)")
     }
 }
 
-fn product(places: &Places, text: &ProductText) -> Product {
-    // A thread sums `m` x `n` products; tiles have up to 64 rows and columns, and narrow matrices as many
-    // threads as they can use.
+/// How a product is cut: a thread sums `m` x `n` numbers, and `tm` x `tn` threads share a tile.
+struct Tile {
+    m: usize,
+    n: usize,
+    tm: usize,
+    tn: usize,
+}
+
+/// The largest blocks of a thread that leave two warps of threads to a tile of up to 64 rows and columns: every
+/// operand that a thread reads from workgroup memory is used `m` or `n` times.
+fn tile(rows: usize, columns: usize) -> Tile {
     let along = |count: usize, each: usize| count.div_ceil(each).next_power_of_two().min(64 / each);
-    let n = text.columns.next_power_of_two().min(4);
-    let tn = along(text.columns, n);
-    let m = [4, 2]
-        .into_iter()
-        .find(|&m| along(text.rows, m) * tn >= 64)
-        .unwrap_or(1);
-    let tm = along(text.rows, m);
+    let whole = |count: usize| count.next_power_of_two();
+    let blocks: &[(usize, usize)] = match (rows, columns) {
+        // A few rows or columns are all of one thread's.
+        (..=4, _) => &[(whole(rows), 2), (whole(rows), 1)],
+        (_, ..=4) => &[(2, whole(columns)), (1, whole(columns))],
+        _ => &[(8, 4), (4, 4), (4, 2), (2, 2), (2, 1), (1, 1)],
+    };
+    let of = |&(m, n): &(usize, usize)| Tile {
+        m,
+        n,
+        tm: along(rows, m),
+        tn: along(columns, n),
+    };
+    let mut tiles = blocks.iter().map(of);
+    let smallest = tiles.next_back();
+    tiles
+        .find(|tile| tile.tm * tile.tn >= 64)
+        .or(smallest)
+        .unwrap_or(Tile {
+            m: 1,
+            n: 1,
+            tm: along(rows, 1),
+            tn: along(columns, 1),
+        })
+}
+
+fn product(places: &Places, text: &ProductText) -> (Kernel, ProductSize) {
+    let Tile { m, n, tm, tn } = tile(text.rows, text.columns);
     let threads = tm * tn;
     let (tile_m, tile_n) = (m * tm, n * tn);
     let tiles_n = text.columns.div_ceil(tile_n);
     let tiles = text.rows.div_ceil(tile_m) * tiles_n;
-    // The quads of a chunk are of one step or of those that follow; a division for each would cost a third of
-    // the kernel.
-    let wrap = "
-            if (quad >= run.quads) { quad -= run.quads; time += 1u; }"
-        .repeat(DEPTH - 1);
-    let load = |name: &str, tile: usize, at: &str, limit: usize, operand: &str, index: &str| {
-        let mut out = String::new();
-        for e in 0..(tile * DEPTH).div_ceil(threads) {
+    let s = &places.sums;
+    let (first_slice, slices, slice_quads, total) = match text.over {
+        Over::TimeAndTrials => (0, s.slices, s.slice_quads, places.steps * places.quads),
+        Over::Trials => (0, s.slices, s.slice_quads, places.quads),
+        Over::Initial(sections) => (
+            s.slices,
+            s.initial_slices,
+            s.initial_slice_quads,
+            sections * places.quads,
+        ),
+    };
+    let more = text.more.as_ref().map_or(0, |more| more.count);
+    // An operand is a tile of rows or columns, `DEPTH` quads deep. Neighbouring threads read neighbouring quads; the
+    // stride of the tile in workgroup memory is odd, so that they write to different banks.
+    struct Operand<'a> {
+        name: &'static str,
+        index: &'static str,
+        first: &'static str,
+        count: usize,
+        limit: usize,
+        value: &'a str,
+    }
+    let mut operands = vec![
+        Operand {
+            name: "left",
+            index: "row",
+            first: "first_row",
+            count: tile_m,
+            limit: text.rows,
+            value: &text.left,
+        },
+        Operand {
+            name: "right",
+            index: "column",
+            first: "first_column",
+            count: tile_n,
+            limit: text.columns,
+            value: &text.right,
+        },
+    ];
+    if let Some(columns) = &text.more {
+        operands.push(Operand {
+            name: "more",
+            index: "column",
+            first: "0u",
+            count: columns.count,
+            limit: columns.count,
+            value: &columns.right,
+        });
+    }
+    let mut body = String::new();
+    let (mut load, mut store) = (String::new(), String::new());
+    for operand in &operands {
+        let Operand {
+            name,
+            index,
+            first,
+            count,
+            limit,
+            value,
+        } = operand;
+        let stride = count + 1;
+        let _ = write!(
+            body,
+            "
+var<workgroup> {name}: array<Quad, {}>;
+// Nothing beyond the last row or column, nor beyond the end of the slice.
+fn load_{name}(place: u32, q: u32, end: u32) -> Quad {{
+    let {index} = min(place, {}u);
+    let within = min(q, {}u);
+    let time = within / QUADS;
+    let quad = within % QUADS;
+    return select(Quad(0.0), {value}, q < end && place < {limit}u);
+}}",
+            stride * DEPTH,
+            limit - 1,
+            total.max(1) - 1,
+        );
+        for e in 0..(count * DEPTH).div_ceil(threads) {
+            let at = format!("(thread + {}u)", e * threads);
             let _ = write!(
-                out,
-                "
-        {{
-            let index = thread + {}u;
-            let q = chunk + index % {DEPTH}u;
-            let {index} = {at} + index / {DEPTH}u;
-            var time = chunk_time;
-            var quad = chunk_quad + index % {DEPTH}u;{wrap}
-            if (index < {}u) {{
-                var value = Quad(0.0);
-                if (q < end && {index} < {limit}u) {{ value = {operand}; }}
-                {name}[index % {DEPTH}u * {tile}u + index / {DEPTH}u] = value;
-            }}
-        }}",
-                e * threads,
-                tile * DEPTH
+                load,
+                "\n        {name}_{e} = load_{name}({first} + {at} / {DEPTH}u, next + {at} % {DEPTH}u, end);"
+            );
+            let _ = write!(
+                store,
+                "\n        if ({at} < {}u) {{ {name}[{at} % {DEPTH}u * {stride}u + {at} / {DEPTH}u] = {name}_{e}; }}",
+                count * DEPTH
             );
         }
-        out
-    };
-    let mut body = format!(
+    }
+    let _ = write!(
+        body,
         "
-fn with_ones(inside: bool, value: Quad, ones: Quad) -> Quad {{ return select(ones, value, inside); }}
-var<workgroup> left: array<Quad, {}>;
-var<workgroup> right: array<Quad, {}>;
 @compute @workgroup_size({threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {{
     open_network(group.z);
     let first_row = group.x / {tiles_n}u * {tile_m}u;
     let first_column = group.x % {tiles_n}u * {tile_n}u;
     let slice = run.begin + group.y;
-    let begin = slice * run.slice_quads;
-    let end = min(begin + run.slice_quads, {total});
+    let begin = slice * {slice_quads}u;
+    let end = min(begin + {slice_quads}u, {total}u);
     let thread_row = thread / {tn}u;
-    let thread_column = thread % {tn}u;",
-        tile_m * DEPTH,
-        tile_n * DEPTH,
-        total = if text.once { "run.quads" } else { "run.total_quads" },
+    let thread_column = thread % {tn}u;"
     );
+    for operand in &operands {
+        for e in 0..(operand.count * DEPTH).div_ceil(threads) {
+            let _ = write!(body, "\n    var {}_{e} = Quad(0.0);", operand.name);
+        }
+    }
     for i in 0..m {
         for j in 0..n {
             let _ = write!(body, "\n    var sum_{i}_{j} = 0.0;");
         }
     }
+    // The sums of the further columns go round among the threads of the first tile of columns.
+    let rounds = (tile_m * more).div_ceil(threads);
+    for round in 0..rounds {
+        let _ = write!(body, "\n    var more_sum_{round} = 0.0;");
+    }
+    // What the next chunk needs is asked for before the work on this one.
     let _ = write!(
         body,
-        "\n    for (var chunk = begin; chunk < end; chunk += {DEPTH}u) {{
-        let chunk_time = chunk / run.quads;
-        let chunk_quad = chunk % run.quads;{}{}
+        "
+    var next = begin;
+    if (begin < end) {{{load}
+    }}
+    for (var chunk = begin; chunk < end; chunk += {DEPTH}u) {{{store}
         workgroupBarrier();
-        for (var depth = 0u; depth < {DEPTH}u; depth += 1u) {{",
-        load("left", tile_m, "first_row", text.rows, &text.left, "row"),
-        load(
-            "right",
-            tile_n,
-            "first_column",
-            text.columns,
-            &text.right,
-            "column"
-        ),
+        next = chunk + {DEPTH}u;{load}
+        for (var depth = 0u; depth < {DEPTH}u; depth += 1u) {{"
     );
     for i in 0..m {
         let _ = write!(
             body,
-            "\n            let l{i} = left[depth * {tile_m}u + thread_row + {}u];",
+            "\n            let l{i} = left[depth * {}u + thread_row + {}u];",
+            tile_m + 1,
             i * tm
         );
     }
     for j in 0..n {
         let _ = write!(
             body,
-            "\n            let r{j} = right[depth * {tile_n}u + thread_column + {}u];",
+            "\n            let r{j} = right[depth * {}u + thread_column + {}u];",
+            tile_n + 1,
             j * tn
         );
     }
@@ -651,11 +763,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let _ = write!(body, "\n            sum_{i}_{j} += dot(l{i}, r{j});");
         }
     }
+    if more > 0 {
+        body += "\n            if (first_column == 0u) {";
+        for round in 0..rounds {
+            let item = format!("min(thread + {}u, {}u)", round * threads, tile_m * more - 1);
+            let _ = write!(
+                body,
+                "\n                more_sum_{round} += dot(left[depth * {}u + {item} / {more}u], more[depth * {}u + {item} % {more}u]);",
+                tile_m + 1,
+                more + 1,
+            );
+        }
+        body += "\n            }";
+    }
     body += "
         }
         workgroupBarrier();
-    }
-    let partial = network * run.sums_stride + (run.first_slice + slice) * PARAMETER_STRIDE;";
+    }";
+    let _ = write!(
+        body,
+        "\n    let partial = network * SUMS_STRIDE + ({first_slice}u + slice) * PARAMETER_STRIDE;"
+    );
     for i in 0..m {
         for j in 0..n {
             let _ = write!(
@@ -674,13 +802,33 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             );
         }
     }
-    body += "\n}\n";
-    Product {
-        kernel: kernel(text.label, places, writes::SUMS, 1, &body),
-        tiles,
-        initial: text.initial,
-        work: text.rows * text.columns,
+    if let Some(columns) = &text.more {
+        for round in 0..rounds {
+            let _ = write!(
+                body,
+                "
+    {{
+        let item = thread + {}u;
+        let row = first_row + item / {more}u;
+        let column = item % {more}u;
+        if (first_column == 0u && item < {}u && row < {}u) {{ sums[partial + {}] = more_sum_{round}; }}
+    }}",
+                round * threads,
+                tile_m * more,
+                text.rows,
+                columns.place
+            );
+        }
     }
+    body += "\n}\n";
+    (
+        kernel(text.label, places, writes::SUMS, 1, &body),
+        ProductSize {
+            tiles,
+            slices: (slices, slice_quads),
+            work: text.rows * (text.columns + more),
+        },
+    )
 }
 
 /// Adds the partial gradients of all slices, in order, and leaves the largest magnitude and the scaled sum of
@@ -697,8 +845,8 @@ pub fn reduce(places: &Places, trains: bool) -> Kernel {
         format!(
             "
         if ({}) {{
-            for (var slice = 0u; slice < run.initial_slices; slice += 1u) {{
-                value += sums[base + (run.slices + slice) * PARAMETER_STRIDE + index];
+            for (var slice = 0u; slice < INITIAL_SLICES; slice += 1u) {{
+                value += sums[base + (SLICES + slice) * PARAMETER_STRIDE + index];
             }}
         }}",
             initial.join(" || ")
@@ -741,6 +889,7 @@ fn control_words(places: &Places) -> String {
         ("FACTOR", control::FACTOR),
         ("ACTION", control::ACTION),
         ("MADE", control::MADE),
+        ("SCALE", control::SCALE),
     ] {
         let _ = writeln!(out, "const {name}: u32 = {at}u;");
     }

@@ -1,6 +1,6 @@
 //! From a problem to a list of dispatches: how the work is cut into tiles, and time into chunks.
 
-use crate::kernels::{self, Product};
+use crate::kernels::{self, ProductSize};
 use crate::layout::{BLOCK, DEPTH, ITERATIONS, ITERATIONS_PER_DEPTH, Places, QUAD};
 use crate::sweeps::{Kernel, Placement, Sweeps, Tiling};
 use nullcline_data::{Error, Result};
@@ -18,45 +18,11 @@ macro_rules! run {
 }
 
 run! {
-    history_stride: u32,
-    trial_stride: u32,
-    sums_stride: u32,
     networks: u32,
-    steps: u32,
-    batch: u32,
-    quads: u32,
     begin: u32,
     end: u32,
     first_set: u32,
     first_network: u32,
-    states_at: u32,
-    rates_at: u32,
-    forced_at: u32,
-    forced_rates_at: u32,
-    tape_at: u32,
-    tape_rows: u32,
-    hidden_arguments_at: u32,
-    hidden_values_at: u32,
-    outputs_at: u32,
-    d_state_at: u32,
-    d_unit_at: u32,
-    d_hidden_unit_at: u32,
-    left_at: u32,
-    right_at: u32,
-    inputs_at: u32,
-    targets_at: u32,
-    weights_at: u32,
-    initial_at: u32,
-    scale_at: u32,
-    slices: u32,
-    initial_slices: u32,
-    first_slice: u32,
-    slice_quads: u32,
-    total_quads: u32,
-    gradient_at: u32,
-    losses_at: u32,
-    norms_at: u32,
-    blocks: u32,
     trainable_at: u32,
     sets_at: u32,
     seeds_at: u32,
@@ -85,7 +51,7 @@ pub struct Capabilities {
     pub busy: usize,
     /// Multiplications in one dispatch, which nothing can interrupt.
     pub dispatch_work: u64,
-    pub tiles: Option<(usize, usize)>,
+    pub tiles: Option<(usize, usize, usize, usize)>,
 }
 
 impl Capabilities {
@@ -103,8 +69,8 @@ pub fn tiling(places: &Places, networks: usize, capabilities: &Capabilities) -> 
     let p = &places.packed;
     let fits = |floats: usize| 4 * floats <= capabilities.workgroup_bytes;
     let operands = |quads: usize| {
-        fits(Sweeps::forward_floats(&places.problem, p, quads).0)
-            && fits(Sweeps::backward_floats(&places.problem, p, quads).0)
+        fits(Sweeps::forward_floats(places, quads).0)
+            && fits(Sweeps::backward_floats(places, quads).0)
     };
     let enough = |quads: usize| networks * places.quads.div_ceil(quads) >= capabilities.busy;
     let quads = [8, 4, 2]
@@ -119,9 +85,10 @@ pub fn tiling(places: &Places, networks: usize, capabilities: &Capabilities) -> 
         .find(|rows| p.units / rows * quads >= 64)
         .unwrap_or(1);
     let rows = capabilities.tiles.map_or(rows, |t| t.1);
-    let threads = (most / rows * quads)
+    let columns = capabilities.tiles.map_or(1, |t| t.2);
+    let threads = (most / rows * quads / columns)
         .next_multiple_of(32)
-        .min(256)
+        .min(capabilities.tiles.map_or(256, |t| t.3))
         .min(capabilities.threads.max(1));
     let placement = |(operands, weights): (usize, usize)| {
         let held = fits(operands);
@@ -133,9 +100,10 @@ pub fn tiling(places: &Places, networks: usize, capabilities: &Capabilities) -> 
     Tiling {
         quads,
         rows,
+        columns,
         threads,
-        forward: placement(Sweeps::forward_floats(&places.problem, p, quads)),
-        backward: placement(Sweeps::backward_floats(&places.problem, p, quads)),
+        forward: placement(Sweeps::forward_floats(places, quads)),
+        backward: placement(Sweeps::backward_floats(places, quads)),
     }
 }
 
@@ -174,8 +142,8 @@ pub struct Program {
 struct Backward {
     sweep: usize,
     initial: Option<usize>,
-    /// Index of the kernel and its product.
-    products: Vec<(usize, usize, Option<usize>, usize)>,
+    /// Index of the kernel, and its product.
+    products: Vec<(usize, ProductSize)>,
     reduce: usize,
 }
 
@@ -189,9 +157,7 @@ impl Program {
             kernels.len() - 1
         };
         let sweeps = Sweeps {
-            problem: &places.problem,
-            layout: &places.layout,
-            packed: &places.packed,
+            places: &places,
             tiling,
         };
         let copy = add(kernels::copy(&places));
@@ -216,14 +182,7 @@ impl Program {
             }),
             products: kernels::products(&places)
                 .into_iter()
-                .map(
-                    |Product {
-                         kernel,
-                         tiles,
-                         initial,
-                         work,
-                     }| (add(kernel), tiles, initial, work),
-                )
+                .map(|(kernel, size)| (add(kernel), size))
                 .collect(),
             reduce: add(kernels::reduce(&places, trains)),
         });
@@ -242,44 +201,9 @@ impl Program {
     }
 
     /// What every dispatch of a pass is told.
-    pub fn run(places: &Places, networks: usize, alpha: f32) -> Run {
-        let p = places;
-        let (h, t, s) = (&p.history, &p.trials, &p.sums);
+    pub fn run(networks: usize, alpha: f32) -> Run {
         Run {
-            history_stride: h.stride as u32,
-            trial_stride: t.stride as u32,
-            sums_stride: s.stride as u32,
             networks: networks as u32,
-            steps: p.steps as u32,
-            batch: p.batch as u32,
-            quads: p.quads as u32,
-            states_at: h.states as u32,
-            rates_at: h.rates as u32,
-            forced_at: h.forced as u32,
-            forced_rates_at: h.forced_rates as u32,
-            tape_at: h.tape as u32,
-            tape_rows: h.tape_rows as u32,
-            hidden_arguments_at: h.hidden_arguments as u32,
-            hidden_values_at: h.hidden_values as u32,
-            outputs_at: h.outputs as u32,
-            d_state_at: h.d_state as u32,
-            d_unit_at: h.d_unit as u32,
-            d_hidden_unit_at: h.d_hidden_unit as u32,
-            left_at: h.left as u32,
-            right_at: h.right as u32,
-            inputs_at: t.inputs as u32,
-            targets_at: t.targets as u32,
-            weights_at: t.weights as u32,
-            initial_at: t.initial as u32,
-            scale_at: t.scale as u32,
-            slices: s.slices as u32,
-            initial_slices: s.initial_slices as u32,
-            slice_quads: s.slice_quads as u32,
-            total_quads: (p.steps * p.quads) as u32,
-            gradient_at: s.gradient as u32,
-            losses_at: s.losses as u32,
-            norms_at: s.norms as u32,
-            blocks: s.blocks as u32,
             not_a_number: f32::NAN.to_bits(),
             infinity: f32::INFINITY.to_bits(),
             alpha,
@@ -299,9 +223,7 @@ impl Program {
         let lanes = p.quads * QUAD;
         let mut list = List::new(networks, capabilities);
         let sweeps = Sweeps {
-            problem: &p.problem,
-            layout: &p.layout,
-            packed: &p.packed,
+            places: p,
             tiling: self.tiling,
         };
         let blocks = |count: usize, threads: usize| count.div_ceil(threads);
@@ -429,29 +351,17 @@ impl Program {
                 )?;
             }
         }
-        for &(kernel, tiles, initial, work) in &backward.products {
-            let s = &p.sums;
-            let (count, run) = match initial {
-                None => (s.slices, run),
-                Some(sections) => (
-                    s.initial_slices,
-                    Run {
-                        first_slice: s.slices as u32,
-                        slice_quads: s.initial_slice_quads as u32,
-                        total_quads: (sections * p.quads) as u32,
-                        ..run
-                    },
-                ),
-            };
-            let slice_work = run.slice_quads as usize * QUAD * work;
+        for (kernel, product) in &backward.products {
+            let (count, slice_quads) = product.slices;
+            let slice_work = slice_quads * QUAD * product.work;
             let affordable = capabilities.affordable(networks * slice_work);
             for (begin, end) in chunks_of(count, 0, 0, affordable)? {
                 list.add(
-                    kernel,
-                    &[tiles, (end - begin) as usize],
+                    *kernel,
+                    &[product.tiles, (end - begin) as usize],
                     Run { begin, end, ..run },
                     slice_work * (end - begin) as usize,
-                    run.slice_quads as usize / DEPTH * ITERATIONS_PER_DEPTH + 1,
+                    slice_quads / DEPTH * ITERATIONS_PER_DEPTH + 1,
                 )?;
             }
         }
@@ -663,6 +573,7 @@ mod tests {
                                     tilings.push(Tiling {
                                         quads: 2,
                                         rows,
+                                        columns: 1,
                                         threads: 32,
                                         forward: placement,
                                         backward: placement,
@@ -753,7 +664,7 @@ mod tests {
             let tiling = tiling(&places, 3, &CARD);
             let program = Program::new(places, tiling, true);
             let steps = program
-                .pass(Program::run(&program.places, 3, 0.1), &CARD)
+                .pass(Program::run(3, 0.1), &CARD)
                 .unwrap();
             for step in &steps {
                 assert!(step.iterations <= ITERATIONS);
@@ -782,7 +693,7 @@ mod tests {
         let places = Places::new(problem, 100, 64);
         let tiling = tiling(&places, 200, &CARD);
         let program = Program::new(places, tiling, true);
-        let run = Program::run(&program.places, 200, 0.1);
+        let run = Program::run(200, 0.1);
         let whole = program.pass(run, &CARD).unwrap();
         for dispatch_work in [1, 4_000_000, 1_000_000_000] {
             let card = Capabilities {

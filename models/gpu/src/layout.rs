@@ -15,7 +15,7 @@ pub const QUAD: usize = 4;
 pub const BLOCK: usize = 256;
 
 /// Depth in quads of a tile of the gradient products.
-pub const DEPTH: usize = 4;
+pub const DEPTH: usize = 8;
 
 /// The loop iterations that one invocation may spend in a dispatch. Mesa's lavapipe ends an invocation in
 /// silence after 65,535; what stays below that is also far from the two seconds of other drivers' watchdogs.
@@ -341,12 +341,12 @@ impl Sums {
 /// its end.
 pub const ITERATIONS_PER_DEPTH: usize = 2 + DEPTH;
 
-/// Number and length in quads of the slices of a sum over `total` quads: a thousand numbers each where the
+/// Number and length in quads of the slices of a sum over `total` quads: five hundred numbers each where the
 /// partial gradients stay small, and never more than an invocation may iterate over.
 fn slices(total: usize, parameters: usize) -> (usize, usize) {
     let most = (ITERATIONS / ITERATIONS_PER_DEPTH) * DEPTH / 2;
     let affordable = ((1 << 22) / parameters.max(1)).clamp(1, 32);
-    let count = (total / 256).clamp(1, affordable).max(total.div_ceil(most));
+    let count = (total / 128).clamp(1, affordable).max(total.div_ceil(most));
     let length = total.div_ceil(count).next_multiple_of(DEPTH);
     (total.div_ceil(length).max(1), length)
 }
@@ -401,14 +401,16 @@ pub struct Training {
 pub mod control {
     /// Whether it still trains: 1.0 or 0.0.
     pub const TRAINS: usize = 0;
-    /// The factor of clipping.
+    /// The factor of clipping, to be applied after [`SCALE`].
     pub const FACTOR: usize = 1;
     /// What the update at hand does, of [`super::action`].
     pub const ACTION: usize = 2;
     /// Updates of the call that were made before the network diverged.
     pub const MADE: usize = 3;
+    /// What brings a large gradient into the middle of the range before it is clipped.
+    pub const SCALE: usize = 4;
     /// Words in all.
-    pub const WORDS: usize = 4;
+    pub const WORDS: usize = 5;
 }
 
 /// What an update does with a network.

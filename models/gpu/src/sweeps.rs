@@ -5,24 +5,33 @@
 //! of the operand for every column. Weights and operands lie in workgroup memory where they fit, else they
 //! are read from their buffers through the cache.
 
-use crate::layout::{Packed, Problem};
+use crate::layout::{Places, Problem, QUAD};
 use crate::text::{cell_functions, component, declarations, vector, writes};
-use nullcline_models::architecture::{Layout, Readout};
+use nullcline_models::architecture::Readout;
 use std::fmt::Write;
 
-/// How the kernels cut their work. The result does not depend on it, bit for bit.
+/// How the kernels cut their work. The order of every sum does not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiling {
     /// Quads of trials in a workgroup.
     pub quads: usize,
-    /// Units in a thread's block: 1, 2 or 4.
+    /// Units in a thread's block: 1, 2, 4 or 8.
     pub rows: usize,
+    /// Quads of trials in a thread's block: 1, or 2 where tiles are whole.
+    pub columns: usize,
     /// Threads of a workgroup.
     pub threads: usize,
     /// What fits in workgroup memory forwards.
     pub forward: Placement,
     /// What fits in workgroup memory backwards.
     pub backward: Placement,
+}
+
+impl Tiling {
+    /// Blocks of a tile with so many rows.
+    pub fn blocks(&self, padded_rows: usize) -> usize {
+        padded_rows.div_ceil(self.rows) * self.quads / self.columns
+    }
 }
 
 /// What lies in workgroup memory.
@@ -47,8 +56,18 @@ pub struct Kernel {
     pub trusted: bool,
 }
 
-/// Addresses inside one network's part, and the constants of a problem.
-pub(crate) fn constants(problem: &Problem, layout: &Layout, packed: &Packed) -> String {
+/// Addresses inside one network's part, and the constants of a problem: with these in the text instead of in
+/// memory, divisions by them are multiplications and most of an address is known before the first step.
+pub(crate) fn constants(places: &Places) -> String {
+    let Places {
+        problem,
+        layout,
+        packed,
+        history,
+        trials,
+        sums,
+        ..
+    } = places;
     let a = &problem.architecture;
     let shape = a.cell.shape();
     let mut out = String::new();
@@ -89,6 +108,37 @@ pub(crate) fn constants(problem: &Problem, layout: &Layout, packed: &Packed) -> 
     constant("TRIANGULAR", packed.triangular);
     constant("COPIED", packed.copied());
     constant("OBSERVED_UNITS", problem.observed_units());
+    constant("STEPS", places.steps);
+    constant("BATCH", places.batch);
+    constant("QUADS", places.quads);
+    constant("HISTORY_STRIDE", history.stride);
+    constant("STATES_AT", history.states);
+    constant("RATES_AT", history.rates);
+    constant("FORCED_AT", history.forced);
+    constant("FORCED_RATES_AT", history.forced_rates);
+    constant("TAPE_AT", history.tape);
+    constant("TAPE_ROWS", history.tape_rows);
+    constant("HIDDEN_ARGUMENTS_AT", history.hidden_arguments);
+    constant("HIDDEN_VALUES_AT", history.hidden_values);
+    constant("OUTPUTS_AT", history.outputs);
+    constant("D_STATE_AT", history.d_state);
+    constant("D_UNIT_AT", history.d_unit);
+    constant("D_HIDDEN_UNIT_AT", history.d_hidden_unit);
+    constant("LEFT_AT", history.left);
+    constant("RIGHT_AT", history.right);
+    constant("TRIAL_STRIDE", trials.stride);
+    constant("INPUTS_AT", trials.inputs);
+    constant("TARGETS_AT", trials.targets);
+    constant("WEIGHTS_AT", trials.weights);
+    constant("INITIAL_AT", trials.initial);
+    constant("SCALE_AT", trials.scale);
+    constant("SUMS_STRIDE", sums.stride);
+    constant("SLICES", sums.slices);
+    constant("INITIAL_SLICES", sums.initial_slices);
+    constant("GRADIENT_AT", sums.gradient);
+    constant("LOSSES_AT", sums.losses);
+    constant("NORMS_AT", sums.norms);
+    constant("GRADIENT_BLOCKS", sums.blocks);
     out
 }
 
@@ -99,17 +149,17 @@ var<private> trial_rows: u32;
 var<private> parameter_base: u32;
 var<private> packed_base: u32;
 fn history_at(section: u32, rows: u32, time: u32, row: u32, quad: u32) -> u32 {
-    return (history_rows + section + time * rows + row) * run.quads + quad;
+    return (history_rows + section + time * rows + row) * QUADS + quad;
 }
 fn trial_at(section: u32, rows: u32, time: u32, row: u32, quad: u32) -> u32 {
-    return (trial_rows + section + time * rows + row) * run.quads + quad;
+    return (trial_rows + section + time * rows + row) * QUADS + quad;
 }
 var<private> network: u32;
 // The network at a place of the dispatch, which may not begin with the first.
 fn open_network(place: u32) {
     network = run.first_network + place;
-    history_rows = network * run.history_stride;
-    trial_rows = (run.first_set + table[run.sets_at + network]) * run.trial_stride;
+    history_rows = network * HISTORY_STRIDE;
+    trial_rows = (run.first_set + table[run.sets_at + network]) * TRIAL_STRIDE;
     parameter_base = network * PARAMETER_STRIDE;
     packed_base = network * PACKED_STRIDE;
 }
@@ -121,19 +171,19 @@ pub(crate) fn rates_before(problem: &Problem) -> (&'static str, &'static str) {
         problem.architecture.cell.shape().rate_is_state,
         problem.forcing,
     ) {
-        (true, false) => ("run.states_at", "STATE_ROWS"),
-        (true, true) => ("run.forced_at", "UNITS"),
-        (false, false) => ("run.rates_at", "UNITS"),
-        (false, true) => ("run.forced_rates_at", "UNITS"),
+        (true, false) => ("STATES_AT", "STATE_ROWS"),
+        (true, true) => ("FORCED_AT", "UNITS"),
+        (false, false) => ("RATES_AT", "UNITS"),
+        (false, true) => ("FORCED_RATES_AT", "UNITS"),
     }
 }
 
 /// Where the rates of unforced states lie.
 pub(crate) fn rates_of_states(problem: &Problem) -> (&'static str, &'static str) {
     if problem.architecture.cell.shape().rate_is_state {
-        ("run.states_at", "STATE_ROWS")
+        ("STATES_AT", "STATE_ROWS")
     } else {
-        ("run.rates_at", "UNITS")
+        ("RATES_AT", "UNITS")
     }
 }
 
@@ -155,12 +205,8 @@ fn quads(count: usize, f: impl Fn(usize) -> String) -> String {
 
 /// Writes the kernels of one problem under one tiling.
 pub struct Sweeps<'a> {
-    /// The problem.
-    pub problem: &'a Problem,
-    /// Its flat parameter vector.
-    pub layout: &'a Layout,
-    /// Its packed weights.
-    pub packed: &'a Packed,
+    /// The problem, and where everything lies.
+    pub places: &'a Places,
     /// How it is cut.
     pub tiling: Tiling,
 }
@@ -179,15 +225,22 @@ struct Product {
     outputs: usize,
 }
 
+/// What a thread reads before the first step and keeps, or in every step where it has several blocks.
+const HELD: usize = 32;
+
 impl Sweeps<'_> {
     fn header(&self, written: u8, local: &[(&str, String)]) -> String {
-        let mut out = declarations(written, self.tiling.rows, "vec4<f32>");
-        out.push_str(&cell_functions(self.problem.architecture.cell));
-        out.push_str(&constants(self.problem, self.layout, self.packed));
+        let mut out = declarations(written, self.width(), "vec4<f32>");
+        out.push_str(&cell_functions(self.problem().architecture.cell));
+        out.push_str(&constants(self.places));
         let _ = writeln!(
             out,
-            "const THREADS: u32 = {}u;\nconst TILE: u32 = {}u;\nconst ROWS: u32 = {}u;",
-            self.tiling.threads, self.tiling.quads, self.tiling.rows
+            "const THREADS: u32 = {}u;\nconst TILE: u32 = {}u;\nconst ROWS: u32 = {}u;\nconst ACROSS: u32 = {}u;\nconst WIDTH: u32 = {}u;",
+            self.tiling.threads,
+            self.tiling.quads,
+            self.tiling.rows,
+            self.tiling.quads / self.tiling.columns,
+            self.width(),
         );
         out.push_str(ADDRESSES);
         for (name, kind) in local {
@@ -196,9 +249,71 @@ impl Sweeps<'_> {
         out
     }
 
+    fn problem(&self) -> &Problem {
+        &self.places.problem
+    }
+
+    /// Numbers that are read at once of the weights of a thread's rows.
+    fn width(&self) -> usize {
+        self.tiling.rows.min(4)
+    }
+
+    /// Row `i` of what was read of packed weights, as vectors of [`Self::width`], under this name.
+    fn weight(&self, name: &str, i: usize) -> String {
+        let width = self.width();
+        component(&format!("{name}_{}", i / width), width, i % width)
+    }
+
+    /// Reads the weights of a thread's rows from `first`, an expression of floats, as `name_0`, `name_1`.
+    fn read_packed(&self, name: &str, first: &str) -> String {
+        (0..self.tiling.rows / self.width())
+            .map(|v| {
+                format!(
+                    "\n            let {name}_{v} = packed[(packed_base + {first}) / WIDTH + block_row * {}u + {v}u];",
+                    self.tiling.rows / self.width()
+                )
+            })
+            .collect()
+    }
+
+    /// Text for every row of a thread's block.
+    fn rows(&self, f: impl Fn(usize) -> String) -> String {
+        (0..self.tiling.rows).map(f).collect()
+    }
+
+    /// Text for every row and quad of a thread's block.
+    fn block(&self, f: impl Fn(usize, usize) -> String) -> String {
+        let columns = self.tiling.columns;
+        self.rows(|i| (0..columns).map(|c| f(i, c)).collect())
+    }
+
+    /// Text for every quad of a thread's block.
+    fn columns(&self, f: impl Fn(usize) -> String) -> String {
+        (0..self.tiling.columns).map(f).collect()
+    }
+
+    /// Whether so many rows fill all blocks, without padding.
+    fn is_whole(&self, count: usize) -> bool {
+        count.is_multiple_of(QUAD) && count.is_multiple_of(self.tiling.rows)
+    }
+
+    /// `text` where `first + i` is one of `count` rows.
+    fn within(&self, i: usize, count: usize, name: &str, text: &str) -> String {
+        if self.is_whole(count) {
+            format!("\n            {{{text}\n            }}")
+        } else {
+            format!("\n            if (first + {i}u < {name}) {{{text}\n            }}")
+        }
+    }
+
+    /// Whether every thread has one block of this many rows at most, which it keeps from step to step.
+    fn single(&self, padded_rows: usize) -> bool {
+        self.tiling.blocks(padded_rows) <= self.tiling.threads
+    }
+
     /// Copies ranges of the packed weights to workgroup memory.
     fn load_weights(&self, ranges: &[(usize, usize)]) -> String {
-        let width = self.tiling.rows;
+        let width = self.width();
         let mut out = String::new();
         let mut local = 0;
         for &(start, count) in ranges.iter().filter(|(_, count)| *count > 0) {
@@ -206,58 +321,103 @@ impl Sweeps<'_> {
                 out,
                 "
     for (var index = thread; index < {}u; index += THREADS) {{
-        weights[{}u + index] = packed[packed_base / ROWS + {}u + index];
+        weights[{}u + index] = packed[(packed_base + {start}u) / WIDTH + index];
     }}",
                 count / width,
                 local / width,
-                start / width,
             );
             local += count;
         }
         out
     }
 
-    /// sum_g_i += sum_k W[g][i][k] x[k]; `operand` gives x[k] for an expression k.
+    /// sum_g_i_c += sum_k W[g][i][k] x[k]_c; `operand` gives x[k]_c for an expression k and a quad c.
     fn product(
         &self,
         p: &Product,
         weights_local: bool,
-        operand: &dyn Fn(&str) -> String,
+        operand: &dyn Fn(&str, usize) -> String,
     ) -> String {
-        let width = self.tiling.rows;
-        let mut out = format!(
-            "
-            for (var k = 0u; k < {}u; k += 4u) {{",
-            p.depth
-        );
-        for step in 0..4 {
-            let k = format!("k + {step}u");
-            let _ = write!(out, "\n                {{ let x = {};", operand(&k));
+        let width = self.width();
+        let vectors = self.tiling.rows / width;
+        // The weights of one column, and what they are called.
+        let read = |k: &str, declare: &str, name: &dyn Fn(usize, usize) -> String| -> String {
+            let mut out = String::new();
             for gate in 0..p.gates {
-                let index = format!(
-                    "{}u + ({k}) * {}u + block_row",
-                    gate * p.depth * p.outputs / width,
-                    p.outputs / width
-                );
-                let weight = if weights_local {
-                    format!("weights[{}u + {index}]", p.local / width)
-                } else {
-                    format!(
-                        "packed[packed_base / ROWS + {}u + {index}]",
-                        p.packed / width
-                    )
-                };
-                let _ = write!(out, " let w{gate} = {weight};");
-                for i in 0..width {
-                    let _ = write!(
-                        out,
-                        " {}_{gate}_{i} += {} * x;",
-                        p.sum,
-                        component(&format!("w{gate}"), width, i)
+                for v in 0..vectors {
+                    let index = format!(
+                        "{}u + ({k}) * {}u + block_row * {vectors}u + {v}u",
+                        gate * p.depth * p.outputs / width,
+                        p.outputs / width
                     );
+                    let weight = if weights_local {
+                        format!("weights[{}u + {index}]", p.local / width)
+                    } else {
+                        format!("packed[packed_base / WIDTH + {}u + {index}]", p.packed / width)
+                    };
+                    let _ = write!(out, " {declare}{} = {weight};", name(gate, v));
                 }
             }
-            out.push_str(" }");
+            out
+        };
+        let add = |name: &dyn Fn(usize, usize) -> String| -> String {
+            let mut out = String::new();
+            for gate in 0..p.gates {
+                out += &self.block(|i, c| {
+                    let weight = component(&name(gate, i / width), width, i % width);
+                    format!(" {}_{gate}_{i}_{c} += {weight} * x_{c};", p.sum)
+                });
+            }
+            out
+        };
+        let operands =
+            |k: &str| -> String { self.columns(|c| format!(" let x_{c} = {};", operand(k, c))) };
+        let mut out = String::new();
+        if weights_local {
+            let _ = write!(out, "\n            for (var k = 0u; k < {}u; k += 4u) {{", p.depth);
+            for step in 0..4 {
+                let k = format!("k + {step}u");
+                let name = |gate, v| format!("w_{gate}_{v}");
+                let _ = write!(
+                    out,
+                    "\n                {{{}{}{} }}",
+                    operands(&k),
+                    read(&k, "let ", &name),
+                    add(&name)
+                );
+            }
+            out.push_str("\n            }");
+            return out;
+        }
+        // From memory, weights take hundreds of cycles: those of the next columns are asked for before these are used.
+        for step in 0..4 {
+            let name = |gate, v| format!("next_{step}_{gate}_{v}");
+            out.push_str("\n           ");
+            out += &read(&format!("{step}u"), "var ", &name);
+        }
+        let _ = write!(out, "\n            for (var k = 0u; k < {}u; k += 4u) {{", p.depth);
+        for step in 0..4 {
+            out.push_str("\n               ");
+            for gate in 0..p.gates {
+                for v in 0..vectors {
+                    let _ = write!(out, " let w_{step}_{gate}_{v} = next_{step}_{gate}_{v};");
+                }
+            }
+        }
+        let _ = write!(out, "\n                let after = min(k + 4u, {}u);", p.depth - 4);
+        for step in 0..4 {
+            let name = |gate, v| format!("next_{step}_{gate}_{v}");
+            out.push_str("\n               ");
+            out += &read(&format!("after + {step}u"), "", &name);
+        }
+        for step in 0..4 {
+            let name = |gate, v| format!("w_{step}_{gate}_{v}");
+            let _ = write!(
+                out,
+                "\n                {{{}{} }}",
+                operands(&format!("k + {step}u")),
+                add(&name)
+            );
         }
         out.push_str("\n            }");
         out
@@ -265,50 +425,114 @@ impl Sweeps<'_> {
 
     /// Declares the accumulators of a product.
     fn sums(&self, prefix: &str, gates: usize) -> String {
-        let mut out = String::new();
-        for gate in 0..gates {
-            for i in 0..self.tiling.rows {
-                let _ = write!(out, "\n            var {prefix}_{gate}_{i} = Quad(0.0);");
-            }
-        }
+        (0..gates)
+            .map(|gate| {
+                self.block(|i, c| format!("\n            var {prefix}_{gate}_{i}_{c} = Quad(0.0);"))
+            })
+            .collect()
+    }
+
+    /// Where a thread's block of number `block` lies.
+    fn place_of_block(&self) -> String {
+        let mut out = String::from(
+            "
+            let block_row = block / ACROSS;
+            let first = block_row * ROWS;",
+        );
+        out += &self.columns(|c| {
+            format!(
+                "
+            let local_{c} = block % ACROSS + {c}u * ACROSS;
+            let quad_{c} = first_quad + local_{c};"
+            )
+        });
         out
     }
 
-    /// The loop over a thread's blocks of `rows` rows.
+    /// `body` for a thread's blocks of rows.
     fn blocks(&self, padded_rows: usize, body: &str) -> String {
+        let count = self.tiling.blocks(padded_rows);
+        // The last tile may reach beyond the batch.
+        let whole = self.places.quads.is_multiple_of(self.tiling.quads);
+        let place = self.place_of_block();
+        if self.single(padded_rows) {
+            let mut conditions = Vec::new();
+            if count < self.tiling.threads {
+                conditions.push(format!("thread < {count}u"));
+            }
+            if !whole {
+                conditions.push("first_quad + thread % ACROSS < QUADS".to_owned());
+            }
+            let guard = if conditions.is_empty() {
+                String::new()
+            } else {
+                format!("if ({}) ", conditions.join(" && "))
+            };
+            return format!(
+                "
+        {guard}{{
+            let block = thread;{place}{body}
+        }}"
+            );
+        }
+        let beyond = if whole {
+            ""
+        } else {
+            "\n            if (quad_0 >= QUADS) { continue; }"
+        };
         format!(
             "
-        for (var block = thread; block < {}u; block += THREADS) {{
-            let block_row = block / TILE;
-            let local = block % TILE;
-            let quad = first_quad + local;
-            if (quad >= run.quads) {{ continue; }}
-            let first = block_row * ROWS;{body}
-        }}",
-            padded_rows / self.tiling.rows * self.tiling.quads
+        for (var block = thread; block < {count}u; block += THREADS) {{{place}{beyond}{body}
+        }}"
         )
     }
 
-    /// The parameters of a unit as an array.
-    fn unit_parameters(&self, unit: &str) -> String {
+    /// Reads what belongs to a thread's only block, before the first step.
+    fn before_steps(&self, padded_rows: usize, body: &str) -> String {
+        // Threads without a block read what the last one has, and a tile beyond the batch the last quad.
+        format!(
+            "
+    let block = min(thread, {}u);{}{body}",
+            self.tiling.blocks(padded_rows) - 1,
+            self.place_of_block()
+                .replace("= first_quad + local_0", "= min(first_quad + local_0, QUADS - 1u)")
+        )
+    }
+
+    fn units_of_block(&self) -> String {
+        self.rows(|i| {
+            if self.is_whole(self.problem().architecture.units) {
+                format!("\n            let unit_{i} = first + {i}u;")
+            } else {
+                format!("\n            let unit_{i} = min(first + {i}u, UNITS - 1u);")
+            }
+        })
+    }
+
+    /// The parameters of a block's units, as numbers `p_k_i`.
+    fn unit_parameters(&self) -> String {
+        (0..self.problem().architecture.cell.shape().unit_parameters.len())
+            .map(|k| {
+                self.rows(|i| {
+                    format!(
+                        "\n            let p_{k}_{i} = parameters[parameter_base + UNIT_PARAMETERS + {k}u * UNITS + unit_{i}];"
+                    )
+                })
+            })
+            .collect()
+    }
+
+    /// `p_k_i` as the argument of a cell's function.
+    fn unit_argument(&self, i: usize) -> String {
         quads(
-            self.problem.architecture.cell.shape().unit_parameters.len(),
-            |k| {
-                format!(
-                    "Quad(parameters[parameter_base + UNIT_PARAMETERS + {k}u * UNITS + {unit}])"
-                )
-            },
+            self.problem().architecture.cell.shape().unit_parameters.len(),
+            |k| format!("Quad(p_{k}_{i})"),
         )
     }
 
     fn hidden_parameters(&self, row: &str) -> String {
         quads(
-            self.problem
-                .architecture
-                .cell
-                .shape()
-                .hidden_parameters
-                .len(),
+            self.problem().architecture.cell.shape().hidden_parameters.len(),
             |k| {
                 format!(
                     "Quad(parameters[parameter_base + HIDDEN_PARAMETERS + {k}u * HIDDEN + {row}])"
@@ -317,46 +541,47 @@ impl Sweeps<'_> {
         )
     }
 
-    /// The state before the step at `time`, forced where there is forcing.
-    fn state_before(&self, time: &str, unit: &str) -> String {
-        quads(self.problem.architecture.cell.shape().states, |k| {
-            if k == 0 && self.problem.forcing {
-                format!("history[history_at(run.forced_at, UNITS, {time}, {unit}, quad)]")
-            } else {
-                format!(
-                    "history[history_at(run.states_at, STATE_ROWS, {time}, {k}u * UNITS + {unit}, quad)]"
-                )
-            }
-        })
+    /// Variable `k` of the state before the step at `time`, forced where there is forcing, from memory.
+    fn state_before(&self, k: usize, time: &str, unit: &str, c: usize) -> String {
+        if k == 0 && self.problem().forcing {
+            format!("history[history_at(FORCED_AT, UNITS, {time}, {unit}, quad_{c})]")
+        } else {
+            format!(
+                "history[history_at(STATES_AT, STATE_ROWS, {time}, {k}u * UNITS + {unit}, quad_{c})]"
+            )
+        }
     }
 
     /// Floats of workgroup memory that operands and weights take forwards.
-    pub fn forward_floats(problem: &Problem, packed: &Packed, quads: usize) -> (usize, usize) {
-        let hidden = problem.architecture.cell.shape().has_hidden;
+    pub fn forward_floats(places: &Places, quads: usize) -> (usize, usize) {
+        let hidden = places.problem.architecture.cell.shape().has_hidden;
         let buffers = if hidden { 1 } else { 2 };
+        let packed = &places.packed;
         (
             (buffers * packed.units + packed.hidden) * quads * 4,
-            Self::weight_floats(problem, packed),
+            Self::weight_floats(places),
         )
     }
 
     /// Floats of workgroup memory that operands and weights take backwards.
-    pub fn backward_floats(problem: &Problem, packed: &Packed, quads: usize) -> (usize, usize) {
-        let gates = problem.architecture.cell.shape().gates;
+    pub fn backward_floats(places: &Places, quads: usize) -> (usize, usize) {
+        let gates = places.problem.architecture.cell.shape().gates;
+        let packed = &places.packed;
         (
             (gates * packed.units + packed.hidden) * quads * 4,
-            Self::weight_floats(problem, packed),
+            Self::weight_floats(places),
         )
     }
 
-    fn weight_floats(problem: &Problem, packed: &Packed) -> usize {
-        problem.architecture.cell.shape().gates * packed.columns * packed.units
+    fn weight_floats(places: &Places) -> usize {
+        let packed = &places.packed;
+        places.problem.architecture.cell.shape().gates * packed.columns * packed.units
             + packed.units * packed.hidden
     }
 
     /// Iterations of a loop over a thread's blocks, `inner` in each.
     fn block_iterations(&self, padded_rows: usize, inner: usize) -> usize {
-        let blocks = padded_rows / self.tiling.rows * self.tiling.quads;
+        let blocks = self.tiling.blocks(padded_rows);
         iterations(blocks.div_ceil(self.tiling.threads), inner)
     }
 
@@ -373,17 +598,17 @@ impl Sweeps<'_> {
         }
         if placement.weights {
             // Two ranges at most.
-            once += iterations((weights / self.tiling.rows).div_ceil(threads), 0) + 2;
+            once += iterations((weights / self.width()).div_ceil(threads), 0) + 2;
         }
         once
     }
 
     /// Loop iterations of an invocation of the forward kernel: once, and for every step.
     pub fn forward_iterations(&self) -> (usize, usize) {
-        let a = &self.problem.architecture;
-        let p = self.packed;
-        let floats = Self::forward_floats(self.problem, p, self.tiling.quads);
-        let forcing = if self.problem.forcing && self.problem.inverts_readout() {
+        let a = &self.problem().architecture;
+        let p = &self.places.packed;
+        let floats = Self::forward_floats(self.places, self.tiling.quads);
+        let forcing = if self.problem().forcing && self.problem().inverts_readout() {
             a.outputs
         } else {
             0
@@ -398,10 +623,10 @@ impl Sweeps<'_> {
 
     /// Loop iterations of an invocation of the backward kernel: once, and for every step.
     pub fn backward_iterations(&self) -> (usize, usize) {
-        let a = &self.problem.architecture;
+        let a = &self.problem().architecture;
         let gates = a.cell.shape().gates;
-        let p = self.packed;
-        let floats = Self::backward_floats(self.problem, p, self.tiling.quads);
+        let p = &self.places.packed;
+        let floats = Self::backward_floats(self.places, self.tiling.quads);
         let transposed = iterations(gates * p.units / 4, 0);
         let mut step = 1 + self.block_iterations(p.units, iterations(a.outputs, 0));
         if p.hidden > 0 {
@@ -424,7 +649,7 @@ impl Sweeps<'_> {
             out.push(("operands", format!("array<Quad, {}>", operands / 4)));
         }
         if placement.weights {
-            let width = self.tiling.rows;
+            let width = self.width();
             out.push((
                 "weights",
                 format!("array<{}, {}>", vector(width), weights / width),
@@ -443,12 +668,12 @@ impl Sweeps<'_> {
 
     /// The forward kernel: from the states at time `run.begin` to those at `run.end`.
     pub fn forward(&self) -> Kernel {
-        let problem = self.problem;
+        let problem = self.problem();
         let a = &problem.architecture;
         let shape = a.cell.shape();
-        let p = self.packed;
+        let p = &self.places.packed;
         let placement = self.tiling.forward;
-        let (operands, weights) = Self::forward_floats(problem, p, self.tiling.quads);
+        let (operands, weights) = Self::forward_floats(self.places, self.tiling.quads);
         let mut out = self.header(
             writes::HISTORY,
             &self.workgroup_variables(operands, weights, placement),
@@ -457,6 +682,7 @@ impl Sweeps<'_> {
         // Rates are read from one half and written to the other, unless a hidden layer stands between.
         let hidden_at = p.units * tile * if shape.has_hidden { 1 } else { 2 };
         let (section, rows) = rates_before(problem);
+        let single = self.single(p.units);
 
         let mut body = String::new();
         if placement.weights {
@@ -473,7 +699,7 @@ impl Sweeps<'_> {
         let row = index / TILE;
         let quad = first_quad + index % TILE;
         var value = Quad(0.0);
-        if (row < UNITS && quad < run.quads) {{ value = history[history_at({section}, {rows}, run.begin, row, quad)]; }}
+        if (row < UNITS && quad < QUADS) {{ value = history[history_at({section}, {rows}, run.begin, row, quad)]; }}
         operands[index] = value;
     }}
     workgroupBarrier();",
@@ -482,19 +708,35 @@ impl Sweeps<'_> {
         } else if placement.weights {
             body += "\n    workgroupBarrier();";
         }
-        let rate = |k: &str| {
+        // What a block needs in every step.
+        let mut constants = self.units_of_block();
+        constants += &self.unit_parameters();
+        constants += &self.input_constants();
+        if single {
+            // The state stays where it is, in a thread's registers.
+            for k in (0..shape.states).filter(|&k| !self.state_is_operand(k, placement)) {
+                constants += &self.block(|i, c| {
+                    format!(
+                        "\n            var state_{k}_{i}_{c} = {};",
+                        self.state_before(k, "run.begin", &format!("unit_{i}"), c)
+                    )
+                });
+            }
+            body += &self.before_steps(p.units, &constants);
+        }
+        let rate = |k: &str, c: usize| {
             if placement.operands {
-                format!("operands[source + ({k}) * TILE + local]")
+                format!("operands[source + ({k}) * TILE + local_{c}]")
             } else {
-                format!("history[history_at({section}, {rows}, time, min({k}, UNITS - 1u), quad)]")
+                format!("history[history_at({section}, {rows}, time, min({k}, UNITS - 1u), quad_{c})]")
             }
         };
-        let hidden_value = |k: &str| {
+        let hidden_value = |k: &str, c: usize| {
             if placement.operands {
-                format!("operands[{hidden_at}u + ({k}) * TILE + local]")
+                format!("operands[{hidden_at}u + ({k}) * TILE + local_{c}]")
             } else {
                 format!(
-                    "history[history_at(run.hidden_values_at, HIDDEN, time, min({k}, HIDDEN - 1u), quad)]"
+                    "history[history_at(HIDDEN_VALUES_AT, HIDDEN, time, min({k}, HIDDEN - 1u), quad_{c})]"
                 )
             }
         };
@@ -526,52 +768,53 @@ impl Sweeps<'_> {
                 &rate,
             );
             for i in 0..self.tiling.rows {
-                let _ = write!(
-                    stage,
+                let mut text = format!(
                     "
-            if (first + {i}u < HIDDEN) {{
                 let row = first + {i}u;
-                let q = cell_hidden(array<Quad, 1>(g_0_{i}), {});
-                history[history_at(run.hidden_values_at, HIDDEN, time, row, quad)] = q;{}{}
-            }}",
-                    self.hidden_parameters("row"),
-                    if problem.backward {
-                        format!(
-                            "\n                history[history_at(run.hidden_arguments_at, HIDDEN, time, row, quad)] = g_0_{i};"
-                        )
-                    } else {
-                        String::new()
-                    },
-                    if placement.operands {
-                        format!(
-                            "\n                operands[{hidden_at}u + row * TILE + local] = q;"
-                        )
-                    } else {
-                        String::new()
-                    },
+                let parameters_of_row = {};",
+                    self.hidden_parameters("row")
                 );
+                text += &self.columns(|c| {
+                    let mut text = format!(
+                        "
+                let q_{c} = cell_hidden(array<Quad, 1>(g_0_{i}_{c}), parameters_of_row);
+                history[history_at(HIDDEN_VALUES_AT, HIDDEN, time, row, quad_{c})] = q_{c};"
+                    );
+                    if problem.backward {
+                        let _ = write!(
+                            text,
+                            "\n                history[history_at(HIDDEN_ARGUMENTS_AT, HIDDEN, time, row, quad_{c})] = g_0_{i}_{c};"
+                        );
+                    }
+                    if placement.operands {
+                        let _ = write!(
+                            text,
+                            "\n                operands[{hidden_at}u + row * TILE + local_{c}] = q_{c};"
+                        );
+                    }
+                    text
+                });
+                stage += &self.within(i, a.hidden, "HIDDEN", &text);
             }
             body += &self.blocks(p.hidden, &stage);
             body += Self::barrier(placement);
         }
         // zr = W q, zx = U x + b, s' = update(s, zr, zx, p)
-        // Where the gates only ever add, the input part is where the sum starts. What is read from memory is asked
-        // for before the product, so that it is there after it.
+        // What is read from memory is asked for before the product, so that it is there after it.
         let mut stage = String::new();
-        for i in 0..self.tiling.rows {
-            let _ = write!(
-                stage,
-                "
-            let unit_{i} = min(first + {i}u, UNITS - 1u);
-            let state_{i} = {};",
-                self.state_before("time", &format!("unit_{i}"))
-            );
+        if !single {
+            stage += &constants;
+            for k in (0..shape.states).filter(|&k| !self.state_is_operand(k, placement)) {
+                stage += &self.block(|i, c| {
+                    format!(
+                        "\n            var state_{k}_{i}_{c} = {};",
+                        self.state_before(k, "time", &format!("unit_{i}"), c)
+                    )
+                });
+            }
         }
-        if shape.gates_add {
-            stage += &self.input_part("zr");
-        } else {
-            stage += &self.sums("zr", shape.gates);
-        }
+        stage += &self.inputs_of_step();
+        stage += &self.sums("zr", shape.gates);
         let product = Product {
             sum: "zr",
             gates: shape.gates,
@@ -585,15 +828,11 @@ impl Sweeps<'_> {
         } else {
             self.product(&product, placement.weights, &rate)
         };
-        if !shape.gates_add {
-            stage += &self.input_part("zx");
-        }
+        stage += &self.input_part();
         stage += &self.forcing_part();
         for i in 0..self.tiling.rows {
-            stage += &format!(
-                "\n            if (first + {i}u < UNITS) {{{}\n            }}",
-                self.update_part(i, placement)
-            );
+            let text = self.columns(|c| self.update_part(i, c, placement));
+            stage += &self.within(i, a.units, "UNITS", &text);
         }
         body += &self.blocks(p.units, &stage);
         body += Self::barrier(placement);
@@ -607,32 +846,110 @@ impl Sweeps<'_> {
         }
     }
 
-    /// U x + b, as variables of this prefix.
-    fn input_part(&self, prefix: &str) -> String {
-        let a = &self.problem.architecture;
-        let gates = a.cell.shape().gates;
+    /// Whether a state variable before a step is its own rate in workgroup memory.
+    fn state_is_operand(&self, k: usize, placement: Placement) -> bool {
+        k == 0 && placement.operands && self.problem().architecture.cell.shape().rate_is_state
+    }
+
+    /// Whether the weights of the inputs are few enough to be read once.
+    fn holds_inputs(&self) -> bool {
+        let a = &self.problem().architecture;
+        a.inputs * self.tiling.rows * a.cell.shape().gates <= HELD
+    }
+
+    /// Biases and, where they are few, input weights of a block.
+    fn input_constants(&self) -> String {
+        let a = &self.problem().architecture;
         let mut out = String::new();
-        for gate in 0..gates {
-            for i in 0..self.tiling.rows {
-                let bias = if a.bias {
-                    format!("parameters[parameter_base + BIAS + {gate}u * UNITS + unit_{i}]")
-                } else {
-                    "0.0".into()
-                };
-                let _ = write!(out, "\n            var {prefix}_{gate}_{i} = Quad({bias});");
+        for gate in 0..a.cell.shape().gates {
+            if a.bias {
+                out += &self.rows(|i| {
+                    format!(
+                        "\n            let bias_{gate}_{i} = parameters[parameter_base + BIAS + {gate}u * UNITS + unit_{i}];"
+                    )
+                });
+            }
+            if self.holds_inputs() {
+                for j in 0..a.inputs {
+                    out += &self.rows(|i| {
+                        format!(
+                            "\n            let u_{gate}_{i}_{j} = {};",
+                            Self::input_weight(gate, i, &format!("{j}u"))
+                        )
+                    });
+                }
             }
         }
-        if a.inputs > 0 {
-            out += "
-            for (var j = 0u; j < INPUTS; j += 1u) {
-                let x = trials[trial_at(run.inputs_at, INPUTS, time, j, quad)];";
-            for gate in 0..gates {
-                for i in 0..self.tiling.rows {
-                    let _ = write!(
-                        out,
-                        "\n                {prefix}_{gate}_{i} += parameters[parameter_base + INPUT_WEIGHTS + ({gate}u * UNITS + unit_{i}) * INPUTS + j] * x;"
-                    );
+        out
+    }
+
+    fn input_weight(gate: usize, i: usize, j: &str) -> String {
+        format!(
+            "parameters[parameter_base + INPUT_WEIGHTS + ({gate}u * UNITS + unit_{i}) * INPUTS + {j}]"
+        )
+    }
+
+    /// The inputs at this step, where their weights are held.
+    fn inputs_of_step(&self) -> String {
+        if !self.holds_inputs() {
+            return String::new();
+        }
+        (0..self.problem().architecture.inputs)
+            .map(|j| {
+                self.columns(|c| {
+                    format!(
+                        "\n            let input_{j}_{c} = trials[trial_at(INPUTS_AT, INPUTS, time, {j}u, quad_{c})];"
+                    )
+                })
+            })
+            .collect()
+    }
+
+    /// U x + b: added to the recurrent part where the gates only ever add, else as variables `zx`.
+    fn input_part(&self) -> String {
+        let a = &self.problem().architecture;
+        let shape = a.cell.shape();
+        let mut out = String::new();
+        let prefix = if shape.gates_add {
+            "zr"
+        } else {
+            out += &self.sums("zx", shape.gates);
+            "zx"
+        };
+        for gate in 0..shape.gates {
+            if a.bias {
+                out += &self.block(|i, c| {
+                    format!("\n            {prefix}_{gate}_{i}_{c} += Quad(bias_{gate}_{i});")
+                });
+            }
+            if self.holds_inputs() {
+                for j in 0..a.inputs {
+                    out += &self.block(|i, c| {
+                        format!(
+                            "\n            {prefix}_{gate}_{i}_{c} += u_{gate}_{i}_{j} * input_{j}_{c};"
+                        )
+                    });
                 }
+            }
+        }
+        if !self.holds_inputs() {
+            out += "\n            for (var j = 0u; j < INPUTS; j += 1u) {";
+            out += &self.columns(|c| {
+                format!(
+                    "\n                let x_{c} = trials[trial_at(INPUTS_AT, INPUTS, time, j, quad_{c})];"
+                )
+            });
+            for gate in 0..shape.gates {
+                out += &self.rows(|i| {
+                    let mut text = format!(
+                        "\n                let u_{gate}_{i} = {};",
+                        Self::input_weight(gate, i, "j")
+                    );
+                    text += &self.columns(|c| {
+                        format!(" {prefix}_{gate}_{i}_{c} += u_{gate}_{i} * x_{c};")
+                    });
+                    text
+                });
             }
             out += "\n            }";
         }
@@ -641,74 +958,78 @@ impl Sweeps<'_> {
 
     /// z_data of the units of a block: pinv(R) (x - d), the observation being the target of this step.
     fn forcing_part(&self) -> String {
-        if !self.problem.forcing {
+        if !self.problem().forcing {
             return String::new();
         }
-        let width = self.tiling.rows;
         let mut out = String::new();
-        if self.problem.inverts_readout() {
-            let _ = write!(
-                out,
-                "\n            let offset = packed[packed_base / ROWS + OFFSET / ROWS + block_row];"
-            );
-            for i in 0..width {
-                let _ = write!(
-                    out,
-                    "\n            var data_{i} = Quad({});",
-                    component("offset", width, i)
-                );
-            }
-            out += "
-            for (var o = 0u; o < OUTPUTS; o += 1u) {
-                let x = trials[trial_at(run.targets_at, OUTPUTS, time, o, quad)];
-                let w = packed[packed_base / ROWS + (INVERSE + o * PADDED_UNITS) / ROWS + block_row];";
-            for i in 0..width {
-                let _ = write!(
-                    out,
-                    "\n                data_{i} += {} * x;",
-                    component("w", width, i)
-                );
-            }
+        if self.problem().inverts_readout() {
+            out += &self.read_packed("offset", "OFFSET");
+            out += &self.block(|i, c| {
+                format!(
+                    "\n            var data_{i}_{c} = Quad({});",
+                    self.weight("offset", i)
+                )
+            });
+            out += "\n            for (var o = 0u; o < OUTPUTS; o += 1u) {";
+            out += &self.columns(|c| {
+                format!(
+                    "\n            let x_{c} = trials[trial_at(TARGETS_AT, OUTPUTS, time, o, quad_{c})];"
+                )
+            });
+            out += &self.read_packed("w", "INVERSE + o * PADDED_UNITS");
+            out += &self.block(|i, c| {
+                format!(
+                    "\n            data_{i}_{c} += {} * x_{c};",
+                    self.weight("w", i)
+                )
+            });
             out += "\n            }";
         } else {
-            for i in 0..width {
-                let _ = write!(
-                    out,
-                    "\n            let data_{i} = trials[trial_at(run.targets_at, OUTPUTS, time, min(unit_{i}, OUTPUTS - 1u), quad)];"
-                );
-            }
+            out += &self.block(|i, c| {
+                format!(
+                    "\n            let data_{i}_{c} = trials[trial_at(TARGETS_AT, OUTPUTS, time, min(unit_{i}, OUTPUTS - 1u), quad_{c})];"
+                )
+            });
         }
         out
     }
 
-    /// The pointwise part of unit `first + i`, and where its results go.
-    fn update_part(&self, i: usize, placement: Placement) -> String {
-        let problem = self.problem;
+    /// The pointwise part of unit `first + i` in quad `c`, and where its results go.
+    fn update_part(&self, i: usize, c: usize, placement: Placement) -> String {
+        let problem = self.problem();
         let shape = problem.architecture.cell.shape();
         let unit = format!("unit_{i}");
+        let state = |k: usize| {
+            if self.state_is_operand(k, placement) {
+                format!("operands[source + {unit} * TILE + local_{c}]")
+            } else {
+                format!("state_{k}_{i}_{c}")
+            }
+        };
+        let parameters = self.unit_argument(i);
         let mut out = format!(
             "
-                let p = {};
-                let updated = cell_update(state_{i}, {}, {}, p);",
-            self.unit_parameters(&unit),
-            quads(shape.gates, |g| format!("zr_{g}_{i}")),
+                {{
+                let updated = cell_update({}, {}, {}, {parameters});",
+            quads(shape.states, state),
+            quads(shape.gates, |g| format!("zr_{g}_{i}_{c}")),
             quads(shape.gates, |g| if shape.gates_add {
                 "Quad(0.0)".into()
             } else {
-                format!("zx_{g}_{i}")
+                format!("zx_{g}_{i}_{c}")
             }),
         );
         for k in 0..shape.states {
             let _ = write!(
                 out,
-                "\n                history[history_at(run.states_at, STATE_ROWS, time + 1u, {k}u * UNITS + {unit}, quad)] = updated.h[{k}];"
+                "\n                history[history_at(STATES_AT, STATE_ROWS, time + 1u, {k}u * UNITS + {unit}, quad_{c})] = updated.h[{k}];"
             );
         }
         if problem.backward {
             for k in 0..shape.tape {
                 let _ = write!(
                     out,
-                    "\n                history[history_at(run.tape_at, run.tape_rows, time, {k}u * UNITS + {unit}, quad)] = updated.tape[{k}];"
+                    "\n                history[history_at(TAPE_AT, TAPE_ROWS, time, {k}u * UNITS + {unit}, quad_{c})] = updated.tape[{k}];"
                 );
             }
         }
@@ -717,11 +1038,12 @@ impl Sweeps<'_> {
             let _ = write!(
                 out,
                 "
-                let rate = cell_rate(updated.h, p);
-                history[history_at(run.rates_at, UNITS, time + 1u, {unit}, quad)] = rate;"
+                let rate = cell_rate(updated.h, {parameters});
+                history[history_at(RATES_AT, UNITS, time + 1u, {unit}, quad_{c})] = rate;"
             );
         }
-        let mut next = if shape.rate_is_state {
+        let mut next_state = "updated.h";
+        let mut next_rate = if shape.rate_is_state {
             "updated.h[0]"
         } else {
             "rate"
@@ -732,43 +1054,48 @@ impl Sweeps<'_> {
                 out,
                 "
                 var forced = updated.h;
-                if ({unit} < OBSERVED_UNITS) {{ forced[0] = (1.0 - run.alpha) * forced[0] + run.alpha * data_{i}; }}
-                if (time + 1u < run.steps) {{ history[history_at(run.forced_at, UNITS, time + 1u, {unit}, quad)] = forced[0]; }}"
+                if ({unit} < OBSERVED_UNITS) {{ forced[0] = (1.0 - run.alpha) * forced[0] + run.alpha * data_{i}_{c}; }}
+                if (time + 1u < STEPS) {{ history[history_at(FORCED_AT, UNITS, time + 1u, {unit}, quad_{c})] = forced[0]; }}"
             );
-            next = "forced[0]";
+            next_state = "forced";
+            next_rate = "forced[0]";
             if !shape.rate_is_state {
                 let _ = write!(
                     out,
                     "
-                let forced_rate = cell_rate(forced, p);
-                if (time + 1u < run.steps) {{ history[history_at(run.forced_rates_at, UNITS, time + 1u, {unit}, quad)] = forced_rate; }}"
+                let forced_rate = cell_rate(forced, {parameters});
+                if (time + 1u < STEPS) {{ history[history_at(FORCED_RATES_AT, UNITS, time + 1u, {unit}, quad_{c})] = forced_rate; }}"
                 );
-                next = "forced_rate";
+                next_rate = "forced_rate";
             }
+        }
+        for k in (0..shape.states).filter(|&k| !self.state_is_operand(k, placement)) {
+            let _ = write!(out, "\n                state_{k}_{i}_{c} = {next_state}[{k}];");
         }
         if placement.operands {
             let _ = write!(
                 out,
-                "\n                operands[destination + {unit} * TILE + local] = {next};"
+                "\n                operands[destination + {unit} * TILE + local_{c}] = {next_rate};"
             );
         }
-        out
+        out + "\n                }"
     }
 
     /// The backward kernel: from the derivative by the states at time `run.end` to that by those at `run.begin`.
     pub fn backward(&self) -> Kernel {
-        let problem = self.problem;
+        let problem = self.problem();
         let a = &problem.architecture;
         let shape = a.cell.shape();
-        let p = self.packed;
+        let p = &self.places.packed;
         let placement = self.tiling.backward;
-        let (operands, weights) = Self::backward_floats(problem, p, self.tiling.quads);
+        let (operands, weights) = Self::backward_floats(self.places, self.tiling.quads);
         let tile = self.tiling.quads;
         let mut out = self.header(
             writes::HISTORY,
             &self.workgroup_variables(operands, weights, placement),
         );
         let hidden_at = shape.gates * p.units * tile;
+        let single = self.single(p.units);
         let mut body = String::new();
         if placement.weights {
             body += &self.load_weights(&[
@@ -787,28 +1114,63 @@ impl Sweeps<'_> {
         if placement.operands || placement.weights {
             body += "\n    workgroupBarrier();";
         }
+        // What a block needs in every step, and what it carries from one to the next: the derivative by its states,
+        // and the sums of that by its parameters.
+        let mut constants = self.units_of_block();
+        constants += &self.unit_parameters();
+        let carried = |i: usize, f: &dyn Fn(String, String) -> String| -> String {
+            let sections = [
+                ("ds", "D_STATE_AT", shape.states),
+                ("dp", "D_UNIT_AT", problem.unit_gradients()),
+            ];
+            let mut out = String::new();
+            for (name, section, count) in sections {
+                for k in 0..count {
+                    out += &self.columns(|c| {
+                        let at = format!("history_at({section}, 0u, 0u, {k}u * UNITS + unit_{i}, quad_{c})");
+                        f(format!("{name}_{k}_{i}_{c}"), format!("history[{at}]"))
+                    });
+                }
+            }
+            out
+        };
+        let take_up = self.rows(|i| carried(i, &|name, at| format!("\n            var {name} = {at};")));
+        // Rows beyond the last unit have nothing to put down.
+        let put_down = self.rows(|i| {
+            let text = carried(i, &|name, at| format!("\n            {at} = {name};"));
+            self.within(i, a.units, "UNITS", &text)
+        });
+        if single {
+            body += &self.before_steps(p.units, &(constants.clone() + &take_up + &self.readout_constants()));
+        }
         body += "
     for (var count = run.begin; count < run.end; count += 1u) {
         let time = run.end + run.begin - 1u - count;";
         // Readout and cell.
-        let mut stage = self.readout_part();
+        let mut stage = String::new();
+        if !single {
+            stage += &constants;
+            stage += &take_up;
+            stage += &self.readout_constants();
+        }
+        stage += &self.readout_part();
         for i in 0..self.tiling.rows {
-            let _ = write!(
-                stage,
-                "\n            if (first + {i}u < UNITS) {{{}\n            }}",
-                self.update_vjp_part(i, placement)
-            );
+            let text = self.columns(|c| self.update_vjp_part(i, c, placement));
+            stage += &self.within(i, a.units, "UNITS", &text);
+        }
+        if !single {
+            stage += &put_down;
         }
         body += &self.blocks(p.units, &stage);
         body += Self::barrier(placement);
         // dq = W' dzr
-        let gate_derivative = |k: &str| {
+        let gate_derivative = |k: &str, c: usize| {
             // The rows are [gate, padded unit]; those of the buffer are [gate, unit].
             if placement.operands {
-                format!("operands[({k}) * TILE + local]")
+                format!("operands[({k}) * TILE + local_{c}]")
             } else {
                 format!(
-                    "history[history_at(run.tape_at, run.tape_rows, time, (({k}) / PADDED_UNITS) * UNITS + min(({k}) % PADDED_UNITS, UNITS - 1u), quad)]"
+                    "history[history_at(TAPE_AT, TAPE_ROWS, time, (({k}) / PADDED_UNITS) * UNITS + min(({k}) % PADDED_UNITS, UNITS - 1u), quad_{c})]"
                 )
             }
         };
@@ -824,30 +1186,36 @@ impl Sweeps<'_> {
         stage += &self.product(&transposed, placement.weights, &gate_derivative);
         if shape.has_hidden {
             for i in 0..self.tiling.rows {
-                let _ = write!(
-                    stage,
+                let mut text = format!(
                     "
-            if (first + {i}u < HIDDEN) {{
                 let row = first + {i}u;
-                let at = history_at(run.hidden_arguments_at, HIDDEN, time, row, quad);
-                let value = history[history_at(run.hidden_values_at, HIDDEN, time, row, quad)];
-                let vjp = cell_hidden_vjp(array<Quad, 1>(history[at]), array<Quad, 1>(value), {}, array<Quad, 1>(dq_0_{i}));
-                history[at] = vjp.dg[0];",
-                    self.hidden_parameters("row"),
+                let parameters_of_row = {};",
+                    self.hidden_parameters("row")
                 );
-                for k in 0..shape.hidden_parameters.len() {
-                    let _ = write!(
-                        stage,
-                        "\n                history[history_at(run.d_hidden_unit_at, 0u, 0u, {k}u * HIDDEN + row, quad)] += vjp.dc[{k}];"
+                text += &self.columns(|c| {
+                    let mut text = format!(
+                        "
+                {{
+                let at = history_at(HIDDEN_ARGUMENTS_AT, HIDDEN, time, row, quad_{c});
+                let value = history[history_at(HIDDEN_VALUES_AT, HIDDEN, time, row, quad_{c})];
+                let vjp = cell_hidden_vjp(array<Quad, 1>(history[at]), array<Quad, 1>(value), parameters_of_row, array<Quad, 1>(dq_0_{i}_{c}));
+                history[at] = vjp.dg[0];"
                     );
-                }
-                if placement.operands {
-                    let _ = write!(
-                        stage,
-                        "\n                operands[{hidden_at}u + row * TILE + local] = vjp.dg[0];"
-                    );
-                }
-                stage += "\n            }";
+                    for k in 0..shape.hidden_parameters.len() {
+                        let _ = write!(
+                            text,
+                            "\n                history[history_at(D_HIDDEN_UNIT_AT, 0u, 0u, {k}u * HIDDEN + row, quad_{c})] += vjp.dc[{k}];"
+                        );
+                    }
+                    if placement.operands {
+                        let _ = write!(
+                            text,
+                            "\n                operands[{hidden_at}u + row * TILE + local_{c}] = vjp.dg[0];"
+                        );
+                    }
+                    text + "\n                }"
+                });
+                stage += &self.within(i, a.hidden, "HIDDEN", &text);
             }
             body += &self.blocks(p.hidden, &stage);
             body += Self::barrier(placement);
@@ -863,23 +1231,27 @@ impl Sweeps<'_> {
                     outputs: p.units,
                 },
                 placement.weights,
-                &|k| {
+                &|k, c| {
                     if placement.operands {
-                        format!("operands[{hidden_at}u + ({k}) * TILE + local]")
+                        format!("operands[{hidden_at}u + ({k}) * TILE + local_{c}]")
                     } else {
                         format!(
-                            "history[history_at(run.hidden_arguments_at, HIDDEN, time, min({k}, HIDDEN - 1u), quad)]"
+                            "history[history_at(HIDDEN_ARGUMENTS_AT, HIDDEN, time, min({k}, HIDDEN - 1u), quad_{c})]"
                         )
                     }
                 },
             );
         }
+        if !single {
+            stage += &constants;
+            stage += &take_up;
+        }
         for i in 0..self.tiling.rows {
-            let _ = write!(
-                stage,
-                "\n            if (first + {i}u < UNITS) {{{}\n            }}",
-                self.state_vjp_part(i)
-            );
+            let text = self.columns(|c| self.state_vjp_part(i, c));
+            stage += &self.within(i, a.units, "UNITS", &text);
+        }
+        if !single {
+            stage += &put_down;
         }
         body += &self.blocks(p.units, &stage);
         // With a hidden layer two barriers stand between this stage and the next writing of what it read.
@@ -887,6 +1259,9 @@ impl Sweeps<'_> {
             body += Self::barrier(placement);
         }
         body += "\n    }";
+        if single {
+            body += &self.blocks(p.units, &put_down);
+        }
         out += &main(&body);
         Kernel {
             label: "backward",
@@ -896,159 +1271,165 @@ impl Sweeps<'_> {
         }
     }
 
+    /// Whether the readout's weights are few enough to be read once.
+    fn holds_readout(&self) -> bool {
+        let a = &self.problem().architecture;
+        a.readout != Readout::Identity && a.outputs * self.tiling.rows <= HELD
+    }
+
+    fn readout_constants(&self) -> String {
+        if !self.holds_readout() {
+            return String::new();
+        }
+        (0..self.problem().architecture.outputs)
+            .map(|o| self.read_packed(&format!("r_{o}"), &format!("READOUT_ROWS + {o}u * PADDED_UNITS")))
+            .collect()
+    }
+
     /// dr = R' dy, for the units of a block.
     fn readout_part(&self) -> String {
-        let width = self.tiling.rows;
-        let mut out = String::new();
-        for i in 0..width {
-            let _ = write!(out, "\n            var dr_{i} = Quad(0.0);");
-        }
-        if self.problem.architecture.readout == Readout::Identity {
-            for i in 0..width {
-                let _ = write!(
-                    out,
-                    "\n            if (first + {i}u < OUTPUTS) {{ dr_{i} = history[history_at(run.outputs_at, OUTPUTS, time, first + {i}u, quad)]; }}"
-                );
+        let outputs = self.problem().architecture.outputs;
+        let mut out = self.block(|i, c| format!("\n            var dr_{i}_{c} = Quad(0.0);"));
+        let derivative = |o: &str, c: usize| {
+            format!("history[history_at(OUTPUTS_AT, OUTPUTS, time, {o}, quad_{c})]")
+        };
+        if self.problem().architecture.readout == Readout::Identity {
+            out += &self.block(|i, c| {
+                format!(
+                    "\n            if (first + {i}u < OUTPUTS) {{ dr_{i}_{c} = {}; }}",
+                    derivative(&format!("first + {i}u"), c)
+                )
+            });
+        } else if self.holds_readout() {
+            for o in 0..outputs {
+                out += &self.columns(|c| {
+                    format!("\n            let dy_{o}_{c} = {};", derivative(&format!("{o}u"), c))
+                });
             }
-            return out;
+            for o in 0..outputs {
+                out += &self.block(|i, c| {
+                    format!(
+                        "\n            dr_{i}_{c} += {} * dy_{o}_{c};",
+                        self.weight(&format!("r_{o}"), i)
+                    )
+                });
+            }
+        } else {
+            out += "\n            for (var o = 0u; o < OUTPUTS; o += 1u) {";
+            out += &self.columns(|c| format!("\n            let dy_{c} = {};", derivative("o", c)));
+            out += &self.read_packed("w", "READOUT_ROWS + o * PADDED_UNITS");
+            out += &self.block(|i, c| {
+                format!("\n            dr_{i}_{c} += {} * dy_{c};", self.weight("w", i))
+            });
+            out += "\n            }";
         }
-        out += "
-            for (var o = 0u; o < OUTPUTS; o += 1u) {
-                let dy = history[history_at(run.outputs_at, OUTPUTS, time, o, quad)];
-                let w = packed[packed_base / ROWS + (READOUT_ROWS + o * PADDED_UNITS) / ROWS + block_row];";
-        for i in 0..width {
-            let _ = write!(
-                out,
-                "\n                dr_{i} += {} * dy;",
-                component("w", width, i)
-            );
-        }
-        out += "\n            }";
         out
     }
 
     /// Adds the derivative by the unit parameters, trial by trial.
-    fn add_unit_parameters(&self, dp: &str) -> String {
-        (0..self.problem.unit_gradients())
-            .map(|k| {
-                format!(
-                    "\n                history[history_at(run.d_unit_at, 0u, 0u, {k}u * UNITS + unit, quad)] += {dp}[{k}];"
-                )
-            })
+    fn add_unit_parameters(&self, i: usize, c: usize, dp: &str) -> String {
+        (0..self.problem().unit_gradients())
+            .map(|k| format!("\n                dp_{k}_{i}_{c} += {dp}[{k}];"))
             .collect()
     }
 
-    fn update_vjp_part(&self, i: usize, placement: Placement) -> String {
-        let shape = self.problem.architecture.cell.shape();
+    fn update_vjp_part(&self, i: usize, c: usize, placement: Placement) -> String {
+        let shape = self.problem().architecture.cell.shape();
+        let unit = format!("unit_{i}");
+        let parameters = self.unit_argument(i);
         let mut out = format!(
             "
-                let unit = first + {i}u;
-                let p = {};
+                {{
                 let h = {};
                 var dh = {};",
-            self.unit_parameters("unit"),
             quads(shape.states, |k| format!(
-                "history[history_at(run.states_at, STATE_ROWS, time + 1u, {k}u * UNITS + unit, quad)]"
+                "history[history_at(STATES_AT, STATE_ROWS, time + 1u, {k}u * UNITS + {unit}, quad_{c})]"
             )),
-            quads(shape.states, |k| format!(
-                "history[history_at(run.d_state_at, 0u, 0u, {k}u * UNITS + unit, quad)]"
-            )),
+            quads(shape.states, |k| format!("ds_{k}_{i}_{c}")),
         );
         if shape.rate_is_state {
-            let _ = write!(out, "\n                dh[0] += dr_{i};");
+            let _ = write!(out, "\n                dh[0] += dr_{i}_{c};");
         } else {
             let _ = write!(
                 out,
                 "
-                let rate = history[history_at(run.rates_at, UNITS, time + 1u, unit, quad)];
-                let read = cell_rate_vjp(h, array<Quad, 1>(rate), p, array<Quad, 1>(dr_{i}));"
+                let rate = history[history_at(RATES_AT, UNITS, time + 1u, {unit}, quad_{c})];
+                let read = cell_rate_vjp(h, array<Quad, 1>(rate), {parameters}, array<Quad, 1>(dr_{i}_{c}));"
             );
             for k in 0..shape.states {
                 let _ = write!(out, "\n                dh[{k}] += read.ds[{k}];");
             }
-            out += &self.add_unit_parameters("read.dp");
+            out += &self.add_unit_parameters(i, c, "read.dp");
         }
         let _ = write!(
             out,
             "
                 let s = {};
                 let tape = {};
-                let vjp = cell_update_vjp(s, h, tape, p, dh);",
-            self.state_before("time", "unit"),
+                let vjp = cell_update_vjp(s, h, tape, {parameters}, dh);",
+            quads(shape.states, |k| self.state_before(k, "time", &unit, c)),
             quads(shape.tape, |k| format!(
-                "history[history_at(run.tape_at, run.tape_rows, time, {k}u * UNITS + unit, quad)]"
+                "history[history_at(TAPE_AT, TAPE_ROWS, time, {k}u * UNITS + {unit}, quad_{c})]"
             )),
         );
         for k in 0..shape.states {
-            let _ = write!(
-                out,
-                "\n                history[history_at(run.d_state_at, 0u, 0u, {k}u * UNITS + unit, quad)] = vjp.ds[{k}];"
-            );
+            let _ = write!(out, "\n                ds_{k}_{i}_{c} = vjp.ds[{k}];");
         }
         for g in 0..shape.gates {
             let _ = write!(
                 out,
-                "\n                history[history_at(run.tape_at, run.tape_rows, time, {g}u * UNITS + unit, quad)] = vjp.dzr[{g}];"
+                "\n                history[history_at(TAPE_AT, TAPE_ROWS, time, {g}u * UNITS + {unit}, quad_{c})] = vjp.dzr[{g}];"
             );
             if placement.operands {
                 let _ = write!(
                     out,
-                    "\n                operands[({g}u * PADDED_UNITS + unit) * TILE + local] = vjp.dzr[{g}];"
+                    "\n                operands[({g}u * PADDED_UNITS + {unit}) * TILE + local_{c}] = vjp.dzr[{g}];"
                 );
             }
         }
-        for (g, &row) in self.problem.input_gate_rows.iter().enumerate() {
+        for (g, &row) in self.problem().input_gate_rows.iter().enumerate() {
             if row >= shape.gates {
                 let _ = write!(
                     out,
-                    "\n                history[history_at(run.tape_at, run.tape_rows, time, {row}u * UNITS + unit, quad)] = vjp.dzx[{g}];"
+                    "\n                history[history_at(TAPE_AT, TAPE_ROWS, time, {row}u * UNITS + {unit}, quad_{c})] = vjp.dzx[{g}];"
                 );
             }
         }
-        out += &self.add_unit_parameters("vjp.dp");
-        out
+        out += &self.add_unit_parameters(i, c, "vjp.dp");
+        out + "\n                }"
     }
 
     /// The derivative through the rates before the step, and through the forcing.
-    fn state_vjp_part(&self, i: usize) -> String {
-        let problem = self.problem;
+    fn state_vjp_part(&self, i: usize, c: usize) -> String {
+        let problem = self.problem();
         let shape = problem.architecture.cell.shape();
-        let mut out = format!(
-            "
-                let unit = first + {i}u;
-                var ds = {};",
-            quads(shape.states, |k| format!(
-                "history[history_at(run.d_state_at, 0u, 0u, {k}u * UNITS + unit, quad)]"
-            )),
-        );
+        let unit = format!("unit_{i}");
+        let mut out = String::from("\n                {");
         if shape.rate_is_state {
-            let _ = write!(out, "\n                ds[0] += dq_0_{i};");
+            let _ = write!(out, "\n                ds_0_{i}_{c} += dq_0_{i}_{c};");
         } else {
             let (section, rows) = rates_before(problem);
             let _ = write!(
                 out,
                 "
-                let rate = history[history_at({section}, {rows}, time, unit, quad)];
-                let vjp = cell_rate_vjp({}, array<Quad, 1>(rate), {}, array<Quad, 1>(dq_0_{i}));",
-                self.state_before("time", "unit"),
-                self.unit_parameters("unit"),
+                let rate = history[history_at({section}, {rows}, time, {unit}, quad_{c})];
+                let vjp = cell_rate_vjp({}, array<Quad, 1>(rate), {}, array<Quad, 1>(dq_0_{i}_{c}));",
+                quads(shape.states, |k| self.state_before(k, "time", &unit, c)),
+                self.unit_argument(i),
             );
             for k in 0..shape.states {
-                let _ = write!(out, "\n                ds[{k}] += vjp.ds[{k}];");
+                let _ = write!(out, "\n                ds_{k}_{i}_{c} += vjp.ds[{k}];");
             }
-            out += &self.add_unit_parameters("vjp.dp");
+            out += &self.add_unit_parameters(i, c, "vjp.dp");
         }
         if problem.forcing {
             // dz = (1 - alpha) dz~ on the forced units; z_data is a constant.
-            out += "\n                if (time > 0u && unit < OBSERVED_UNITS) { ds[0] *= 1.0 - run.alpha; }";
-        }
-        for k in 0..shape.states {
             let _ = write!(
                 out,
-                "\n                history[history_at(run.d_state_at, 0u, 0u, {k}u * UNITS + unit, quad)] = ds[{k}];"
+                "\n                if (time > 0u && {unit} < OBSERVED_UNITS) {{ ds_0_{i}_{c} *= 1.0 - run.alpha; }}"
             );
         }
-        out
+        out + "\n                }"
     }
 }
 

@@ -122,7 +122,7 @@ pub fn draw(places: &Places, shader: &TrialShader) -> Kernel {
     let scale = scale(places.problem.loss, batch_weight, a.outputs);
     let mut source = declarations(writes::TRIALS, 1, "f32");
     source.push_str("alias Quad = vec4<f32>;\n");
-    source.push_str(&constants(&places.problem, &places.layout, &places.packed));
+    source.push_str(&constants(places));
     source.push_str(ADDRESSES);
     source.push_str(WGSL);
     source.push_str(&format!(
@@ -130,26 +130,26 @@ pub fn draw(places: &Places, shader: &TrialShader) -> Kernel {
 var<private> trial_lane: u32;
 var<private> trial_weight: f32;
 fn trial_number(section: u32, row: u32) -> u32 {{
-    return (trial_rows + section + row) * run.quads * 4u + trial_lane;
+    return (trial_rows + section + row) * QUADS * 4u + trial_lane;
 }}
 fn set_input(step: u32, input: u32, value: f32) {{
-    trials[trial_number(run.inputs_at, step * INPUTS + input)] = value;
+    trials[trial_number(INPUTS_AT, step * INPUTS + input)] = value;
 }}
 fn set_target(step: u32, output: u32, value: f32) {{
-    trials[trial_number(run.targets_at, step * OUTPUTS + output)] = value;
+    trials[trial_number(TARGETS_AT, step * OUTPUTS + output)] = value;
 }}
 fn set_initial(output: u32, value: f32) {{
-    trials[trial_number(run.initial_at, output)] = value;
+    trials[trial_number(INITIAL_AT, output)] = value;
 }}
 fn task_value(index: u32) -> f32 {{ return values[index]; }}
 {}
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
-    if (id.x >= run.quads * 4u) {{ return; }}
+    if (id.x >= QUADS * 4u) {{ return; }}
     trial_lane = id.x;
     let place = run.first_set + id.y;
-    trial_rows = place * run.trial_stride;
-    let trial = min(id.x, run.batch - 1u);
+    trial_rows = place * TRIAL_STRIDE;
+    let trial = min(id.x, BATCH - 1u);
     let seed = run.seeds_at + 4u * place;
     // The index of an update's first trial is a multiple of the trials that an update has room for.
     random_open(
@@ -158,11 +158,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
         vec2<u32>(table[seed + 2u] + trial, table[seed + 3u]),
     );
     draw_trial();
-    let weight = select(0.0, 1.0, id.x < run.batch);
-    for (var step = 0u; step < run.steps; step += 1u) {{
-        trials[trial_number(run.weights_at, step)] = weight;
+    let weight = select(0.0, 1.0, id.x < BATCH);
+    for (var step = 0u; step < STEPS; step += 1u) {{
+        trials[trial_number(WEIGHTS_AT, step)] = weight;
     }}
-    trials[trial_number(run.scale_at, 0u)] = bitcast<f32>({}u);
+    trials[trial_number(SCALE_AT, 0u)] = bitcast<f32>({}u);
 }}
 ",
         shader.source,

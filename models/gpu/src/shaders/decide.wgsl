@@ -18,14 +18,14 @@ fn total(thread: u32, value: f32) -> f32 {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     open_network(group.y);
-    let base = network * run.sums_stride;
+    let base = network * SUMS_STRIDE;
     var value = 0.0;
-    for (var time = thread; time < run.steps; time += 256u) { value += sums[base + run.losses_at + time]; }
+    for (var time = thread; time < STEPS; time += 256u) { value += sums[base + LOSSES_AT + time]; }
     let loss = total(thread, value);
     // norm = largest sqrt(sum over blocks of squares (block's largest / largest)^2)
     var largest = 0.0;
-    for (var block = thread; block < run.blocks; block += 256u) {
-        largest = max(largest, sums[base + run.norms_at + 2u * block]);
+    for (var block = thread; block < GRADIENT_BLOCKS; block += 256u) {
+        largest = max(largest, sums[base + NORMS_AT + 2u * block]);
     }
     partial[thread] = largest;
     workgroupBarrier();
@@ -36,14 +36,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     largest = partial[0];
     workgroupBarrier();
     let finite = is_finite(largest);
+    // A large norm may be beyond the largest number, the factor that clips it below the smallest, and cards may
+    // divide by what is beyond 2^126 as by infinity: then all is brought into the middle of the range.
+    let scale = select(1.0, 0x1p-64f, largest > 0x1p64f);
     value = 0.0;
-    for (var block = thread; block < run.blocks; block += 256u) {
-        let ratio = select(0.0, sums[base + run.norms_at + 2u * block] / largest, finite && largest > 0.0);
-        value += sums[base + run.norms_at + 2u * block + 1u] * ratio * ratio;
+    for (var block = thread; block < GRADIENT_BLOCKS; block += 256u) {
+        let of_block = sums[base + NORMS_AT + 2u * block];
+        let ratio = select(0.0, (of_block * scale) / (largest * scale), finite && largest > 0.0);
+        value += sums[base + NORMS_AT + 2u * block + 1u] * ratio * ratio;
     }
-    // In units of the largest magnitude where it is large: the norm itself may be beyond the largest number.
-    let unit = max(largest, 1.0);
-    let norm = largest / unit * sqrt(total(thread, value));
+    let norm = largest * scale * sqrt(total(thread, value));
     if (thread != 0u) { return; }
     let control = network * TRAINING_STRIDE + CONTROL;
     training[run.record_at + run.update * run.networks + network] = loss;
@@ -58,7 +60,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             training[control + MADE] = f32(run.update);
         }
     }
-    let factor = run.clip / unit / (norm + 1e-6 / unit);
-    training[control + FACTOR] = select(1.0, factor, run.clip > 0.0 && factor < 1.0);
+    // min(1, clip / (norm + 1e-6)), in two factors.
+    let clips = run.clip > 0.0 && run.clip * scale < norm + 1e-6 * scale;
+    training[control + FACTOR] = select(1.0, run.clip / (norm + 1e-6 * scale), clips);
+    training[control + SCALE] = select(1.0, scale, clips);
     training[control + ACTION] = action;
 }

@@ -1,19 +1,22 @@
 
+// What brings a large number into the middle of the range.
+fn scale_of(largest: f32) -> f32 { return select(1.0, 0x1p-64f, largest > 0x1p64f); }
+
 var<workgroup> partial: array<f32, BLOCK>;
 
 @compute @workgroup_size(BLOCK)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let base = (run.first_network + group.y) * run.sums_stride;
+    let base = (run.first_network + group.y) * SUMS_STRIDE;
     let block = run.begin + group.x;
     let index = block * BLOCKu + thread;
     var value = 0.0;
     if (index < PARAMETERS) {
         if (IN_SLICES) {
-            for (var slice = 0u; slice < run.slices; slice += 1u) {
+            for (var slice = 0u; slice < SLICES; slice += 1u) {
                 value += sums[base + slice * PARAMETER_STRIDE + index];
             }
         }WITH_INITIALONLY_TRAINED
-        sums[base + run.gradient_at + index] = value;
+        sums[base + GRADIENT_AT + index] = value;
     }
     // Scaled by the largest magnitude, the squares of finite numbers neither overflow nor vanish. A value that
     // is not finite, all ones in its exponent, becomes the largest magnitude itself.
@@ -27,7 +30,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     let largest = partial[0];
     workgroupBarrier();
-    let scaled = select(0.0, value / largest, largest > 0.0 && finite);
+    // Cards may divide by what is beyond 2^126 as by infinity.
+    let small = scale_of(largest);
+    let scaled = select(0.0, (value * small) / (largest * small), largest > 0.0 && finite);
     partial[thread] = scaled * scaled;
     workgroupBarrier();
     for (var half = BLOCKu / 2u; half > 0u; half /= 2u) {
@@ -35,7 +40,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
     }
     if (thread == 0u) {
-        sums[base + run.norms_at + 2u * block] = largest;
-        sums[base + run.norms_at + 2u * block + 1u] = partial[0];
+        sums[base + NORMS_AT + 2u * block] = largest;
+        sums[base + NORMS_AT + 2u * block + 1u] = partial[0];
     }
 }

@@ -30,7 +30,7 @@ CONSTANTS
     let shrink = bitcast<f32>(table[factors + 4u]);
     let rectified = table[factors + 5u] != 0u;
     let first_update = table[factors + 6u] != 0u;
-    var g = sums[network * run.sums_stride + run.gradient_at + index] * training[control + FACTOR];
+    var g = sums[network * SUMS_STRIDE + GRADIENT_AT + index] * training[control + SCALE] * training[control + FACTOR];
     var m = training[state + index];
     var v = training[state + PARAMETER_STRIDE + index];
     DECAY
