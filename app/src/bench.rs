@@ -31,6 +31,9 @@ const MOST_WEIGHTS: f64 = 1e9;
 /// Least time measured, in seconds, after one update that is not.
 const MEASURED_SECONDS: f64 = 1.0;
 
+/// Longest span of updates made at a time for its own sake, in seconds.
+const LONGEST_SPAN: f64 = 1.0;
+
 /// What was measured.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Measurement {
@@ -124,16 +127,20 @@ pub fn bench_on(options: &BenchOptions, engine: &mut dyn Engine) -> Outcome<Meas
     })?;
     let mut seconds = Vec::new();
     let mut updates = 1;
+    let mut before = 0.0;
     let begun = Instant::now();
     while seconds.len() < 4 || begun.elapsed().as_secs_f64() < MEASURED_SECONDS {
         let started = Instant::now();
         work.advance(engine, updates)?;
         let elapsed = started.elapsed().as_secs_f64();
         seconds.push(elapsed / updates as f64);
-        // Several updates at a time where they are short, as in training.
-        if elapsed < 0.05 {
+        // As in training: more updates at a time where they are short, or where a span costs so much in itself that
+        // more are made faster.
+        let rate = updates as f64 / elapsed.max(1e-9);
+        if elapsed < 0.05 || rate > 1.2 * before && elapsed < LONGEST_SPAN {
             updates *= 2;
         }
+        before = rate;
     }
     // The first update touches fresh memory.
     let best = seconds

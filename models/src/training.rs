@@ -636,7 +636,7 @@ impl<'a> Trainer<'a> {
         for attempt in 0.. {
             let mut parameters = self.ensemble.parameters.clone();
             let mut courses = self.courses.clone();
-            let plan = self.plan(self.update..self.update + updates);
+            let plan = self.plan(self.update..self.update + updates, courses.len());
             let mut learners = self.learners(&plan, &mut parameters, &mut courses);
             let started = Instant::now();
             let progress = engine.advance(&plan, &mut learners)?;
@@ -659,8 +659,8 @@ impl<'a> Trainer<'a> {
         Ok(best)
     }
 
-    /// What the updates of a range have in common.
-    fn plan(&self, updates: std::ops::Range<u64>) -> Plan<'_> {
+    /// What the updates of a range have in common, for an ensemble of so many networks.
+    fn plan(&self, updates: std::ops::Range<u64>, ensemble: usize) -> Plan<'_> {
         Plan {
             architecture: &self.ensemble.architecture,
             objective: self.objective,
@@ -670,6 +670,7 @@ impl<'a> Trainer<'a> {
             leak: self.leak.clone(),
             task: self.task,
             batch: self.settings.batch,
+            ensemble,
             updates,
         }
     }
@@ -782,7 +783,7 @@ impl<'a> Trainer<'a> {
         // The networks leave the trainer while it lends the rest of itself to the plan.
         let mut courses = std::mem::take(&mut self.courses);
         let mut parameters = std::mem::take(&mut self.ensemble.parameters);
-        let plan = self.plan(from..end);
+        let plan = self.plan(from..end, courses.len());
         let mut learners = self.learners(&plan, &mut parameters, &mut courses);
         let progress = engine.advance(&plan, &mut learners);
         let rates: Vec<Vec<f64>> = learners.into_iter().map(|l| l.learning_rates).collect();

@@ -114,6 +114,7 @@ impl Workload {
             leak: None,
             task: &self.task,
             batch: self.batch,
+            ensemble: self.moments.len(),
             updates,
         };
         let mut learners: Vec<Learner> = self

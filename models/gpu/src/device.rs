@@ -6,6 +6,7 @@ use crate::stopwatch::{Stopwatch, TIMED};
 use crate::sweeps::Kernel;
 use crate::text::BUFFERS;
 use nullcline_data::{Error, Result};
+use rayon::prelude::*;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -86,6 +87,7 @@ pub(crate) struct Device {
     buffers: [Option<wgpu::Buffer>; 8],
     uniforms: Option<wgpu::Buffer>,
     staging: Option<wgpu::Buffer>,
+    upload: Option<wgpu::Buffer>,
     layouts: HashMap<u8, (wgpu::BindGroupLayout, wgpu::PipelineLayout)>,
     bind_groups: HashMap<u8, wgpu::BindGroup>,
     compiled: HashMap<String, Arc<Compiled>>,
@@ -98,6 +100,18 @@ pub(crate) struct Device {
     done: Instant,
     /// Times every dispatch, where that was asked for.
     pub stopwatch: Option<Stopwatch>,
+}
+
+/// A row of numbers on its way to the device.
+pub(crate) struct Row<'a>(wgpu::WriteOnly<'a, [u8]>);
+
+impl Row<'_> {
+    /// Puts numbers at a place of the row.
+    pub fn put(&mut self, at: usize, numbers: &[f32]) {
+        self.0
+            .slice(4 * at..4 * (at + numbers.len()))
+            .copy_from_slice(bytemuck::cast_slice(numbers));
+    }
 }
 
 /// Work that was submitted and not waited for.
@@ -145,10 +159,10 @@ impl Device {
                     .max_storage_buffer_binding_size
                     .min(limits.max_buffer_size)
                     .min(u64::from(!15u32)),
-                // Two workgroups for each of the 132 processors of the largest card of today.
-                busy: if software { 4 } else { 264 },
+                // One workgroup for each of the 132 processors of the largest card of today.
+                busy: if software { 4 } else { 132 },
                 dispatch_work: 1 << 36,
-                tiles: None,
+                gathers: true,
             },
             memory: None,
             unchecked: !software,
@@ -160,6 +174,7 @@ impl Device {
             buffers: Default::default(),
             uniforms: None,
             staging: None,
+            upload: None,
             layouts: HashMap::new(),
             bind_groups: HashMap::new(),
             compiled: HashMap::new(),
@@ -223,6 +238,7 @@ impl Device {
         self.buffers = Default::default();
         self.uniforms = None;
         self.staging = None;
+        self.upload = None;
     }
 
     /// Makes every buffer at least as large as asked.
@@ -286,6 +302,71 @@ impl Device {
             }
         }
         Ok(())
+    }
+
+    /// Brings one row of `length` numbers for each of `rows` to a buffer, as `put` writes it: straight into memory
+    /// that the device copies from, and which is kept, since fresh memory costs several times the copy.
+    pub fn write_rows<T>(
+        &mut self,
+        k: usize,
+        length: usize,
+        rows: &[T],
+        put: impl Fn(&T, &mut Row),
+    ) -> std::result::Result<(), Failure> {
+        let bytes = 4 * length as u64;
+        let at_a_time = (UPLOAD / bytes.max(1)).max(1) as usize;
+        for (piece, rows) in rows.chunks(at_a_time).enumerate() {
+            let size = bytes * rows.len() as u64;
+            let upload = self.staging_of(size, wgpu::BufferUsages::MAP_WRITE)?;
+            self.map(&upload, size, wgpu::MapMode::Write, None)?;
+            let mut view = upload
+                .get_mapped_range_mut(..size)
+                .map_err(|error| self.error(error))?;
+            for (row, at) in rows.iter().zip((0..).step_by(bytes as usize)) {
+                put(row, &mut Row(view.slice(at..at + bytes as usize)));
+            }
+            drop(view);
+            upload.unmap();
+            let mut encoder = self
+                .device
+                .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let at = (piece * at_a_time) as u64 * bytes;
+            encoder.copy_buffer_to_buffer(&upload, 0, self.buffer(k)?, at, size);
+            self.queue.submit([encoder.finish()]);
+            self.uploading = 0;
+        }
+        Ok(())
+    }
+
+    /// The buffer by which numbers come and go, at least this large.
+    fn staging_of(
+        &mut self,
+        size: u64,
+        mode: wgpu::BufferUsages,
+    ) -> std::result::Result<wgpu::Buffer, Failure> {
+        let (kept, copy) = if mode == wgpu::BufferUsages::MAP_WRITE {
+            (&mut self.upload, wgpu::BufferUsages::COPY_SRC)
+        } else {
+            (&mut self.staging, wgpu::BufferUsages::COPY_DST)
+        };
+        if let Some(buffer) = kept
+            && buffer.size() >= size
+        {
+            return Ok(buffer.clone());
+        }
+        *kept = None;
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let made = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("staging"),
+            size: size.next_multiple_of(16),
+            usage: mode | copy,
+            mapped_at_creation: false,
+        });
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(Failure::Memory);
+        }
+        *kept = Some(made.clone());
+        Ok(made)
     }
 
     /// Brings the numbers that a task reads, such as a recording, unless they are there.
@@ -452,7 +533,11 @@ impl Device {
     ) -> Result<()> {
         // One more keeps the device from idling; where a window shares it, its turn comes first.
         let in_flight = if self.shared { 0 } else { 1 };
-        let longest = if self.stopwatch.is_some() { TIMED } else { 4096 };
+        let longest = if self.stopwatch.is_some() {
+            TIMED
+        } else {
+            4096
+        };
         let mut first = 0;
         while first < steps.len() {
             let most = pace.work(self.seconds());
@@ -621,56 +706,59 @@ impl Device {
                 bytes -= part;
                 room -= part;
                 if room == 0 {
-                    self.read_piece(&piece, &mut numbers)?;
+                    self.read_piece(&piece, |seen| numbers.extend_from_slice(seen))?;
                     piece.clear();
                     room = DOWNLOAD;
                 }
             }
         }
         if !piece.is_empty() {
-            self.read_piece(&piece, &mut numbers)?;
+            self.read_piece(&piece, |seen| numbers.extend_from_slice(seen))?;
         }
         Ok(numbers)
+    }
+
+    /// Brings a row of `length` numbers to the host for each of `out`, from this byte of a buffer on.
+    pub fn read_rows<T: Send>(
+        &mut self,
+        k: usize,
+        offset: u64,
+        length: usize,
+        out: &mut [T],
+        take: impl Fn(&mut T, &[f32]) + Sync,
+    ) -> std::result::Result<(), Failure> {
+        let bytes = 4 * length as u64;
+        let at_a_time = (DOWNLOAD / bytes.max(1)).max(1) as usize;
+        for (piece, out) in out.chunks_mut(at_a_time).enumerate() {
+            let at = offset + (piece * at_a_time) as u64 * bytes;
+            self.read_piece(&[(k, at, bytes * out.len() as u64)], |numbers| {
+                out.par_iter_mut()
+                    .zip(numbers.par_chunks_exact(length))
+                    .for_each(|(out, numbers)| take(out, numbers));
+            })?;
+        }
+        Ok(())
     }
 
     fn read_piece(
         &mut self,
         ranges: &[(usize, u64, u64)],
-        numbers: &mut Vec<f32>,
+        see: impl FnOnce(&[f32]),
     ) -> std::result::Result<(), Failure> {
         let total: u64 = ranges.iter().map(|range| range.2).sum();
-        if self.staging.as_ref().is_none_or(|b| b.size() < total) {
-            self.staging = None;
-            let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-            let made = self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("staging"),
-                size: total.next_multiple_of(16),
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            });
-            if pollster::block_on(scope.pop()).is_some() {
-                return Err(Failure::Memory);
-            }
-            self.staging = Some(made);
-        }
-        let staging = self
-            .staging
-            .as_ref()
-            .ok_or_else(|| self.error("a buffer was not allocated"))?;
+        let staging = self.staging_of(total, wgpu::BufferUsages::MAP_READ)?;
         let mut encoder = self
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut at = 0;
         for &(k, offset, bytes) in ranges {
-            encoder.copy_buffer_to_buffer(self.buffer(k)?, offset, staging, at, bytes);
+            encoder.copy_buffer_to_buffer(self.buffer(k)?, offset, &staging, at, bytes);
             at += bytes;
         }
         let index = self.queue.submit([encoder.finish()]);
         self.uploading = 0;
-        self.mapped(staging, total, &index, |bytes| {
-            let at = numbers.len();
-            numbers.resize(at + bytes.len() / 4, 0.0);
-            bytemuck::cast_slice_mut::<f32, u8>(&mut numbers[at..]).copy_from_slice(bytes);
+        self.mapped(&staging, total, &index, |bytes| {
+            see(bytemuck::cast_slice(bytes))
         })?;
         Ok(())
     }
@@ -683,34 +771,47 @@ impl Device {
         index: &wgpu::SubmissionIndex,
         see: impl FnOnce(&[u8]),
     ) -> Result<()> {
-        let slice = staging.slice(..bytes);
-        let (sender, receiver) = channel();
-        slice.map_async(wgpu::MapMode::Read, move |result| {
-            // The receiver waits below, unless the device failed first.
-            let _ = sender.send(result);
-        });
-        self.wait(index)?;
-        // Another thread that uses the device may be the one to make the call, and not have come to it yet.
-        let mapped = loop {
-            match receiver.recv_timeout(MOMENT) {
-                Ok(mapped) => break mapped,
-                Err(RecvTimeoutError::Timeout) => match self.poll(wgpu::PollType::Poll)? {
-                    Ok(_) => {}
-                    Err(error) => return Err(self.error(error)),
-                },
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(self.error("it did not finish its work"));
-                }
-            }
-        };
-        mapped.map_err(|error| self.error(error))?;
-        let view = slice
-            .get_mapped_range()
+        self.map(staging, bytes, wgpu::MapMode::Read, Some(index))?;
+        let view = staging
+            .get_mapped_range(..bytes)
             .map_err(|error| self.error(error))?;
         see(&view);
         drop(view);
         staging.unmap();
         Ok(())
+    }
+
+    /// Maps the first bytes of a buffer, once this submission, or all that were made, are done.
+    fn map(
+        &self,
+        buffer: &wgpu::Buffer,
+        bytes: u64,
+        mode: wgpu::MapMode,
+        index: Option<&wgpu::SubmissionIndex>,
+    ) -> Result<()> {
+        let (sender, receiver) = channel();
+        buffer.map_async(mode, ..bytes, move |result| {
+            // The receiver waits below, unless the device failed first.
+            let _ = sender.send(result);
+        });
+        if let Some(index) = index {
+            self.wait(index)?;
+        }
+        // Another thread that uses the device may be the one to make the call, and not have come to it yet.
+        let mapped = loop {
+            match self.poll(wgpu::PollType::Poll)? {
+                Ok(_) => {}
+                Err(error) => return Err(self.error(error)),
+            }
+            match receiver.recv_timeout(MOMENT) {
+                Ok(mapped) => break mapped,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(self.error("it did not finish its work"));
+                }
+            }
+        };
+        mapped.map_err(|error| self.error(error))
     }
 
     /// What a dispatch takes from [`Run`] must fit its slot.

@@ -4,13 +4,12 @@ use crate::adapters::{self, Request};
 use crate::device::{Compiled, Device, Failure, buffer};
 use crate::groups::{Room, group_size, together, updates_ahead};
 use crate::kernels;
-use crate::launch::{Capabilities, List, Program, Run, Step, chunks_of, tiling};
+use crate::launch::{Capabilities, List, Program, Run, Step, Tilings, chunks_of, tilings};
 use crate::layout::{
     BLOCK, Bytes, FACTORS, ITERATIONS, Places, Problem, QUAD, RECORDS, Table, control,
 };
 use crate::pace::Pace;
 use crate::stopwatch::{KernelTime, Stopwatch};
-use crate::sweeps::Tiling;
 use crate::text::input_gate_rows;
 use crate::trials::{self, unpack};
 use ndarray::{Array3, Axis};
@@ -33,12 +32,14 @@ use std::sync::{Arc, Mutex};
 pub struct GpuEngine {
     device: Device,
     programs: Vec<(ProgramKey, Arc<Loaded>)>,
-    /// The tiles of every problem so far. They follow from the number of networks at its first call and stay:
-    /// networks that diverge on the way would change them, and with them kernels would be compiled again in the
-    /// midst of training and rounded as another compilation sees fit.
-    tilings: Vec<(ProgramKey, Tiling)>,
+    /// The tiles of every problem so far. Those of training follow from the size of the ensemble, those of responses
+    /// from the number of networks at the first call, and stay: networks that diverge on the way would change
+    /// them, and with them kernels would be compiled again in the midst of training.
+    tilings: Vec<(ProgramKey, Tilings)>,
     /// Bytes that a group may take since memory ran out with more.
     group_bytes: u64,
+    /// Vectors of the learners' size, to be used again: fresh memory costs more than what is copied to it.
+    spare: Vec<LearnerState>,
 }
 
 /// What of a device is not to be used.
@@ -56,8 +57,8 @@ pub struct Restriction {
     pub dispatch_work: Option<u64>,
     /// Compile as for hardware, without checks of indices and loops, where a software device has them.
     pub unchecked: bool,
-    /// Quads of trials in a workgroup, and rows of a thread.
-    pub tiles: Option<(usize, usize, usize, usize)>,
+    /// Store the derivatives by the gates even where the gradients could be gathered in registers.
+    pub two_phase: bool,
 }
 
 /// What a program depends on.
@@ -111,6 +112,7 @@ impl GpuEngine {
             programs: Vec::new(),
             tilings: Vec::new(),
             group_bytes: u64::MAX,
+            spare: Vec::new(),
         })
     }
 
@@ -122,6 +124,7 @@ impl GpuEngine {
             programs: Vec::new(),
             tilings: Vec::new(),
             group_bytes: u64::MAX,
+            spare: Vec::new(),
         }
     }
 
@@ -137,7 +140,7 @@ impl GpuEngine {
         if let Some(busy) = restriction.busy {
             c.busy = busy;
         }
-        c.tiles = restriction.tiles;
+        c.gathers = !restriction.two_phase;
         if let Some(work) = restriction.dispatch_work {
             c.dispatch_work = c.dispatch_work.min(work);
         }
@@ -152,7 +155,10 @@ impl GpuEngine {
     /// under the watch. Whether the device has a clock.
     pub fn watch(&mut self) -> bool {
         let device = &mut self.device;
-        let has = device.device.features().contains(wgpu::Features::TIMESTAMP_QUERY);
+        let has = device
+            .device
+            .features()
+            .contains(wgpu::Features::TIMESTAMP_QUERY);
         device.stopwatch = has.then(|| Stopwatch::new(&device.device, &device.queue));
         has
     }
@@ -279,15 +285,15 @@ impl GpuEngine {
             return Ok(loaded);
         }
         let known = self.tilings.iter().find(|(known, _)| *known == key);
-        let tiling = match known {
-            Some((_, tiling)) => *tiling,
+        let tilings = match known {
+            Some((_, tilings)) => *tilings,
             None => {
-                let tiling = tiling(&places, networks, &self.device.capabilities);
-                self.tilings.push((key.clone(), tiling));
-                tiling
+                let tilings = tilings(&places, networks, &self.device.capabilities);
+                self.tilings.push((key.clone(), tilings));
+                tilings
             }
         };
-        let program = Program::new(places, tiling, trains);
+        let program = Program::new(places, tilings, trains);
         let kernels = program
             .kernels
             .iter()
@@ -455,7 +461,8 @@ impl GpuEngine {
                     0,
                     0,
                 ))?;
-                write_parameters(device, places, jobs.iter().map(|job| job.parameters))?;
+                let parameters: Vec<&[f32]> = jobs.iter().map(|job| job.parameters).collect();
+                write_parameters(device, places, &parameters)?;
                 let trials: Vec<&Trials> = sets.iter().map(|&at| jobs[at].trials).collect();
                 write_trials(device, places, &trials)?;
                 let mut words = vec![0u32; table.words];
@@ -555,23 +562,22 @@ fn sizes(
     ]
 }
 
-fn write_parameters<'a>(
+fn write_parameters(
     device: &mut Device,
     places: &Places,
-    parameters: impl Iterator<Item = &'a [f32]>,
-) -> Result<()> {
-    let stride = places.training.parameters;
-    let mut numbers = Vec::new();
-    for (k, parameters) in parameters.enumerate() {
+    parameters: &[&[f32]],
+) -> std::result::Result<(), Failure> {
+    for parameters in parameters {
         assert_eq!(
             parameters.len(),
             places.layout.total,
             "length of the parameter vector"
         );
-        numbers.resize(k * stride, 0.0);
-        numbers.extend_from_slice(parameters);
     }
-    device.write(buffer::PARAMETERS, 0, &numbers)
+    let stride = places.training.parameters;
+    device.write_rows(buffer::PARAMETERS, stride, parameters, |parameters, row| {
+        row.put(0, parameters);
+    })
 }
 
 /// Bytes of trials that are packed at a time.
@@ -697,72 +703,75 @@ impl Engine for GpuEngine {
     }
 
     fn advance(&mut self, plan: &Plan, learners: &mut [Learner]) -> Result<Vec<Progress>> {
-        let mut states: Vec<LearnerState> = learners
-            .iter()
-            .map(|learner| LearnerState {
-                parameters: learner.parameters.clone(),
-                moments: learner.moments.clone(),
-                previous: learner.previous.clone(),
-                progress: Progress::default(),
-            })
-            .collect();
+        // What the learners will be, once nothing can fail any more.
+        let mut states: Vec<Option<LearnerState>> = learners.iter().map(|_| None).collect();
+        let mut progress: Vec<Progress> = learners.iter().map(|_| Progress::default()).collect();
         // Losses of so many updates at a time.
         let most = RECORDS as u64;
         let mut begin = plan.updates.start;
         while begin < plan.updates.end {
             let span = begin..plan.updates.end.min(begin + most);
             let running: Vec<usize> = (0..learners.len())
-                .filter(|&k| !states[k].progress.diverged)
+                .filter(|&k| !progress[k].diverged)
                 .collect();
             let advanced = {
                 let members: Vec<Member> = running
                     .iter()
-                    .map(|&k| Member {
-                        state: &states[k],
-                        trial_seed: learners[k].trial_seed,
-                        learning_rates: &learners[k].learning_rates
-                            [(begin - plan.updates.start) as usize..],
+                    .map(|&k| {
+                        let learner = &learners[k];
+                        let rates = (begin - plan.updates.start) as usize..;
+                        match &states[k] {
+                            Some(state) => Member {
+                                parameters: &state.parameters,
+                                moments: &state.moments,
+                                previous: &state.previous,
+                                trial_seed: learner.trial_seed,
+                                learning_rates: &learner.learning_rates[rates],
+                            },
+                            None => Member {
+                                parameters: learner.parameters,
+                                moments: learner.moments,
+                                previous: learner.previous,
+                                trial_seed: learner.trial_seed,
+                                learning_rates: &learner.learning_rates[rates],
+                            },
+                        }
                     })
                     .collect();
-                self.advance_span(plan, span.clone(), &members, learners.len())?
+                self.advance_span(plan, span.clone(), &members)?
             };
-            for (&k, advanced) in running.iter().zip(advanced) {
-                let mut progress = std::mem::take(&mut states[k].progress);
-                progress.losses.extend(advanced.progress.losses);
-                progress.diverged = advanced.progress.diverged;
-                states[k] = LearnerState {
-                    progress,
-                    ..advanced
-                };
+            for (&k, (state, made)) in running.iter().zip(advanced) {
+                progress[k].losses.extend(made.losses);
+                progress[k].diverged = made.diverged;
+                self.spare.extend(states[k].replace(state));
             }
             begin = span.end;
         }
-        // Only now that nothing can fail any more.
-        Ok(learners
-            .iter_mut()
-            .zip(states)
-            .map(|(learner, state)| {
-                *learner.parameters = state.parameters;
-                *learner.moments = state.moments;
-                *learner.previous = state.previous;
-                state.progress
-            })
-            .collect())
+        for (learner, state) in learners.iter_mut().zip(states) {
+            let Some(mut state) = state else { continue };
+            std::mem::swap(learner.parameters, &mut state.parameters);
+            std::mem::swap(learner.moments, &mut state.moments);
+            std::mem::swap(learner.previous, &mut state.previous);
+            self.spare.push(state);
+        }
+        self.spare.truncate(learners.len());
+        Ok(progress)
     }
 }
 
-/// A learner's state between spans of updates.
-#[derive(Clone)]
+/// A learner's state after a span of updates.
+#[derive(Default)]
 struct LearnerState {
     parameters: Vec<f32>,
     moments: Moments,
     previous: Vec<f32>,
-    progress: Progress,
 }
 
 /// A learner as a span of updates sees it.
 struct Member<'a> {
-    state: &'a LearnerState,
+    parameters: &'a [f32],
+    moments: &'a Moments,
+    previous: &'a [f32],
     trial_seed: u64,
     /// From the span's first update on.
     learning_rates: &'a [f64],
@@ -775,14 +784,13 @@ enum Source {
 }
 
 impl GpuEngine {
-    /// Makes a span of updates. `networks` are those of the whole plan, which the tiles are chosen by.
+    /// Makes a span of updates.
     fn advance_span(
         &mut self,
         plan: &Plan,
         span: Range<u64>,
         members: &[Member],
-        networks: usize,
-    ) -> Result<Vec<LearnerState>> {
+    ) -> Result<Vec<(LearnerState, Progress)>> {
         let Some(first) = members.first() else {
             return Ok(Vec::new());
         };
@@ -810,12 +818,14 @@ impl GpuEngine {
         let size = group_size(&bytes, members.len(), sets_per_network, &self.room())?;
         let count = members.len();
         self.in_groups(count, size, &bytes, sets_per_network, |engine, group| {
-            let loaded = engine.load(places.clone(), networks, true)?;
+            let loaded = engine.load(places.clone(), plan.ensemble, true)?;
             let room = engine.room();
+            let spare = &mut engine.spare;
             engine.device.guarded(|device| {
                 let update = Update::new(device, plan, &source, &loaded.program.places)?;
                 advance_group(
                     device,
+                    spare,
                     plan,
                     &source,
                     &loaded,
@@ -861,6 +871,7 @@ impl Update {
 #[allow(clippy::too_many_arguments)]
 fn advance_group(
     device: &mut Device,
+    spare: &mut Vec<LearnerState>,
     plan: &Plan,
     source: &Source,
     loaded: &Loaded,
@@ -868,7 +879,7 @@ fn advance_group(
     room: &Room,
     span: Range<u64>,
     members: &[Member],
-) -> std::result::Result<Vec<LearnerState>, Failure> {
+) -> std::result::Result<Vec<(LearnerState, Progress)>, Failure> {
     let places = &loaded.program.places;
     let networks = members.len();
     let count = places.layout.total;
@@ -889,29 +900,23 @@ fn advance_group(
         updates * networks,
         values.len(),
     ))?;
-    write_parameters(
-        device,
-        places,
-        members.iter().map(|member| &member.state.parameters[..]),
-    )?;
+    let parameters: Vec<&[f32]> = members.iter().map(|member| member.parameters).collect();
+    write_parameters(device, places, &parameters)?;
     let training = places.training;
-    let mut numbers = vec![0.0f32; networks * training.stride()];
-    let pack = |(numbers, member): (&mut [f32], &Member)| {
+    let stride = training.stride();
+    device.write_rows(buffer::TRAINING, stride, members, |member, row| {
         let sections = [
-            &member.state.moments.first,
-            &member.state.moments.second,
-            &member.state.previous,
+            &member.moments.first,
+            &member.moments.second,
+            member.previous,
         ];
-        for (section, values) in numbers.chunks_exact_mut(training.parameters).zip(sections) {
-            section[..values.len()].copy_from_slice(values);
+        for (k, section) in sections.into_iter().enumerate() {
+            row.put(k * training.parameters, section);
         }
-        numbers[training.control() + control::TRAINS] = 1.0;
-    };
-    numbers
-        .par_chunks_exact_mut(training.stride())
-        .zip(members)
-        .for_each(pack);
-    device.write(buffer::TRAINING, 0, &numbers)?;
+        let mut words = [0.0; control::WORDS];
+        words[control::TRAINS] = 1.0;
+        row.put(training.control(), &words);
+    })?;
     device.write_values(values)?;
 
     let mut kernels = loaded.kernels.clone();
@@ -983,55 +988,55 @@ fn advance_group(
     device.finish(&mut pace)?;
     loaded.remember(pace);
 
-    let stride = training.stride();
-    let floats = |n: usize| 4 * n as u64;
-    let numbers = device.read(&[
-        (
-            buffer::PARAMETERS,
-            0,
-            floats(networks * training.parameters),
-        ),
-        (buffer::TRAINING, 0, floats(networks * stride)),
-        (
-            buffer::TRAINING,
-            floats(networks * stride),
-            floats(updates * networks),
-        ),
-    ])?;
-    let (parameters, rest) = numbers.split_at(networks * training.parameters);
-    let (trained, record) = rest.split_at(networks * stride);
-    Ok(members
-        .par_iter()
-        .zip(parameters.par_chunks_exact(training.parameters))
-        .zip(trained.par_chunks_exact(stride))
-        .enumerate()
-        .map(|(k, ((member, parameters), trained))| {
-            let section = |n: usize| trained[n * training.parameters..][..count].to_vec();
-            let words = &trained[training.control()..][..control::WORDS];
+    let mut out: Vec<(LearnerState, Progress)> = members
+        .iter()
+        .map(|_| (spare.pop().unwrap_or_default(), Progress::default()))
+        .collect();
+    let fill = |to: &mut Vec<f32>, from: &[f32]| {
+        to.clear();
+        to.extend_from_slice(&from[..count]);
+    };
+    device.read_rows(
+        buffer::PARAMETERS,
+        0,
+        training.parameters,
+        &mut out,
+        |(state, _), numbers| fill(&mut state.parameters, numbers),
+    )?;
+    let mut made = vec![(0, false); networks];
+    let mut rows: Vec<_> = out.iter_mut().zip(&mut made).zip(members).collect();
+    device.read_rows(
+        buffer::TRAINING,
+        0,
+        stride,
+        &mut rows,
+        |(((state, _), made), member), numbers| {
+            let section = |n: usize| &numbers[n * training.parameters..];
+            fill(&mut state.moments.first, section(0));
+            fill(&mut state.moments.second, section(1));
+            fill(&mut state.previous, section(2));
+            let words = &numbers[training.control()..][..control::WORDS];
             let diverged = words[control::TRAINS] == 0.0;
-            let made = if diverged {
+            let count = if diverged {
                 words[control::MADE] as usize
             } else {
                 updates
             };
-            let seen = made + usize::from(diverged);
-            LearnerState {
-                parameters: parameters[..count].to_vec(),
-                moments: Moments {
-                    first: section(0),
-                    second: section(1),
-                    updates: member.state.moments.updates + made as u64,
-                },
-                previous: section(2),
-                progress: Progress {
-                    losses: (0..seen)
-                        .map(|u| f64::from(record[u * networks + k]))
-                        .collect(),
-                    diverged,
-                },
-            }
-        })
-        .collect())
+            state.moments.updates = member.moments.updates + count as u64;
+            **made = (count, diverged);
+        },
+    )?;
+    let floats = |n: usize| 4 * n as u64;
+    let at = floats(networks * stride);
+    let record = device.read(&[(buffer::TRAINING, at, floats(updates * networks))])?;
+    for (k, ((_, progress), (made, diverged))) in out.iter_mut().zip(made).enumerate() {
+        let seen = made + usize::from(diverged);
+        progress.losses = (0..seen)
+            .map(|u| f64::from(record[u * networks + k]))
+            .collect();
+        progress.diverged = diverged;
+    }
+    Ok(out)
 }
 
 /// Whether a trial is drawn within the iterations of one dispatch; the weights of its steps are set after it.
@@ -1111,11 +1116,7 @@ fn table_words(
         for (k, member) in members.iter().enumerate() {
             let made = update - span.start;
             let rate = member.learning_rates[made as usize];
-            let factors = factors(
-                &plan.optimiser,
-                member.state.moments.updates + made + 1,
-                rate,
-            );
+            let factors = factors(&plan.optimiser, member.moments.updates + made + 1, rate);
             words[table.factors + FACTORS * (u * members.len() + k)..][..FACTORS]
                 .copy_from_slice(&factors);
         }

@@ -1,8 +1,10 @@
 //! The kernels beside the sweeps through time: copies of the weights, the pseudo-inverse, initial states, readout
 //! and loss, gradient products, the optimiser.
 
-use crate::layout::{BLOCK, DEPTH, Places, action, control};
-use crate::sweeps::{ADDRESSES, Kernel, constants, iterations, rates_before, rates_of_states};
+use crate::layout::{BLOCK, DEPTH, MORE, Places, action, control};
+use crate::sweeps::{
+    ADDRESSES, Kernel, constants, gathered_slices, iterations, rates_before, rates_of_states,
+};
 use crate::text::{cell_functions, declarations, writes};
 use nullcline_models::architecture::Readout;
 use nullcline_models::optimisers::{Optimiser, Rule};
@@ -151,7 +153,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     body += "    history[history_at(STATES_AT, STATE_ROWS, 0u, row, quad)] = z;\n";
     if problem.forcing {
-        body += "    if (row < UNITS) { history[history_at(FORCED_AT, UNITS, 0u, row, quad)] = z; }\n";
+        body +=
+            "    if (row < UNITS) { history[history_at(FORCED_AT, UNITS, 0u, row, quad)] = z; }\n";
     }
     if !shape.rate_is_state {
         // A cell whose rate is not its state has one state variable.
@@ -402,11 +405,9 @@ enum Over {
     Initial(usize),
 }
 
-/// Most columns that are added to a product's own.
-const MORE: usize = 8;
-
-/// All gradient products of a problem: dP[m][n] = sum over (time, trial) of left[m] right[n].
-pub fn products(places: &Places) -> Vec<(Kernel, ProductSize)> {
+/// All gradient products of a problem: dP[m][n] = sum over (time, trial) of left[m] right[n]; those of
+/// W, U and b are not among them where the sweep has gathered them.
+pub fn products(places: &Places, gathered: bool) -> Vec<(Kernel, ProductSize)> {
     let problem = &places.problem;
     let a = &problem.architecture;
     let shape = a.cell.shape();
@@ -423,7 +424,7 @@ pub fn products(places: &Places) -> Vec<(Kernel, ProductSize)> {
         .enumerate()
         .any(|(gate, &row)| gate != row);
     let inputs_and_bias = MoreColumns {
-        count: a.inputs + usize::from(a.bias),
+        count: problem.input_columns(),
         right: with_ones(
             a.inputs,
             "trials[trial_at(INPUTS_AT, INPUTS, time, column, quad)]",
@@ -431,6 +432,7 @@ pub fn products(places: &Places) -> Vec<(Kernel, ProductSize)> {
         place: "select(BIAS + row, INPUT_WEIGHTS + row * INPUTS + column, column < INPUTS)".into(),
     };
     let (with_recurrent, by_itself) = match inputs_and_bias.count {
+        _ if gathered => (None, None),
         0 => (None, None),
         1..=MORE if !apart => (Some(inputs_and_bias), None),
         _ => (None, Some(inputs_and_bias)),
@@ -438,7 +440,7 @@ pub fn products(places: &Places) -> Vec<(Kernel, ProductSize)> {
     // dW = dzr q'
     texts.push(ProductText {
         label: "recurrent_gradient",
-        rows: gate_rows,
+        rows: if gathered { 0 } else { gate_rows },
         columns: a.recurrent_columns(),
         left: gates.into(),
         right: if shape.has_hidden {
@@ -581,8 +583,8 @@ fn tile(rows: usize, columns: usize) -> Tile {
     let whole = |count: usize| count.next_power_of_two();
     let blocks: &[(usize, usize)] = match (rows, columns) {
         // A few rows or columns are all of one thread's.
-        (..=4, _) => &[(whole(rows), 2), (whole(rows), 1)],
-        (_, ..=4) => &[(2, whole(columns)), (1, whole(columns))],
+        (..=4, _) => &[(whole(rows), 2), (whole(rows), 1), (1, 1)],
+        (_, ..=4) => &[(2, whole(columns)), (1, whole(columns)), (1, 1)],
         _ => &[(8, 4), (4, 4), (4, 2), (2, 2), (2, 1), (1, 1)],
     };
     let of = |&(m, n): &(usize, usize)| Tile {
@@ -760,7 +762,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     for i in 0..m {
         for j in 0..n {
-            let _ = write!(body, "\n            sum_{i}_{j} += dot(l{i}, r{j});");
+            // Four multiply-adds: `dot` would be a multiplication and an addition more.
+            for x in ["x", "y", "z", "w"] {
+                let _ = write!(body, "\n            sum_{i}_{j} += l{i}.{x} * r{j}.{x};");
+            }
         }
     }
     if more > 0 {
@@ -833,7 +838,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
 /// Adds the partial gradients of all slices, in order, and leaves the largest magnitude and the scaled sum of
 /// squares of each block of parameters. Workgroups: block, network.
-pub fn reduce(places: &Places, trains: bool) -> Kernel {
+pub fn reduce(places: &Places, trains: bool, gathered: bool) -> Kernel {
     let layout = &places.layout;
     // Only these have a part in the slices of the initial state.
     let initial = [&layout.readout, &layout.readout_bias, &layout.initial]
@@ -866,6 +871,21 @@ pub fn reduce(places: &Places, trains: bool) -> Kernel {
     if places.problem.unit_gradients() == 0 && !layout.unit.is_empty() {
         in_slices.push(absent(&layout.unit));
     }
+    let slices = if gathered {
+        let ranges = [&layout.recurrent, &layout.input, &layout.bias];
+        let among: Vec<String> = ranges
+            .iter()
+            .filter(|range| !range.is_empty())
+            .map(|range| format!("(index >= {}u && index < {}u)", range.start, range.end))
+            .collect();
+        format!(
+            "select(SLICES, {}u, {})",
+            gathered_slices(places),
+            among.join(" || ")
+        )
+    } else {
+        "SLICES".to_owned()
+    };
     let only_trained = if trains {
         "\n        if (table[run.trainable_at + index] == 0u) { value = 0.0; }"
     } else {
@@ -874,6 +894,7 @@ pub fn reduce(places: &Places, trains: bool) -> Kernel {
     let body = include_str!("shaders/reduce.wgsl")
         .replace("WITH_INITIAL", &with_initial)
         .replace("IN_SLICES", &in_slices.join(" && "))
+        .replace("COUNT_OF_SLICES", &slices)
         .replace("ONLY_TRAINED", only_trained)
         .replace("BLOCK", &BLOCK.to_string());
     kernel("reduce", places, writes::SUMS, 1, &body)

@@ -51,7 +51,8 @@ pub struct Capabilities {
     pub busy: usize,
     /// Multiplications in one dispatch, which nothing can interrupt.
     pub dispatch_work: u64,
-    pub tiles: Option<(usize, usize, usize, usize)>,
+    /// Whether gradients are gathered in registers where they can be.
+    pub gathers: bool,
 }
 
 impl Capabilities {
@@ -63,49 +64,68 @@ impl Capabilities {
     }
 }
 
-/// Chooses the tiles: large ones where there are networks enough to fill the device, else as many as there
-/// are trials for.
-pub fn tiling(places: &Places, networks: usize, capabilities: &Capabilities) -> Tiling {
+/// How a pass is cut, forwards and backwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tilings {
+    /// Forwards.
+    pub forward: Tiling,
+    /// Backwards.
+    pub backward: Tiling,
+}
+
+/// Chooses the tiles: large ones where there are networks enough to fill the device, else as many as there are
+/// trials for. A thread has the largest block of units that leaves [`THREADS`] of them.
+pub fn tilings(places: &Places, networks: usize, capabilities: &Capabilities) -> Tilings {
     let p = &places.packed;
     let fits = |floats: usize| 4 * floats <= capabilities.workgroup_bytes;
-    let operands = |quads: usize| {
-        fits(Sweeps::forward_floats(places, quads).0)
-            && fits(Sweeps::backward_floats(places, quads).0)
-    };
-    let enough = |quads: usize| networks * places.quads.div_ceil(quads) >= capabilities.busy;
-    let quads = [8, 4, 2]
-        .into_iter()
-        .find(|&quads| quads / 2 < places.quads && enough(quads) && operands(quads))
-        .unwrap_or(1);
-    let quads = capabilities.tiles.map_or(quads, |t| t.0);
     let most = p.units.max(p.hidden).max(p.columns);
-    // As many units for a thread as leave two warps of threads.
-    let rows = [4, 2]
-        .into_iter()
-        .find(|rows| p.units / rows * quads >= 64)
-        .unwrap_or(1);
-    let rows = capabilities.tiles.map_or(rows, |t| t.1);
-    let columns = capabilities.tiles.map_or(1, |t| t.2);
-    let threads = (most / rows * quads / columns)
-        .next_multiple_of(32)
-        .min(capabilities.tiles.map_or(256, |t| t.3))
-        .min(capabilities.threads.max(1));
-    let placement = |(operands, weights): (usize, usize)| {
+    let tiling = |quads: usize, (operands, weights): (usize, usize)| {
+        let divides = |rows: usize| [p.units, p.columns, p.hidden].iter().all(|n| n % rows == 0);
+        let rows = [8, 4, 2]
+            .into_iter()
+            .find(|&rows| divides(rows) && p.units / rows * quads >= THREADS)
+            .unwrap_or(1);
         let held = fits(operands);
-        Placement {
-            operands: held,
-            weights: fits(weights + if held { operands } else { 0 }),
+        Tiling {
+            quads,
+            rows,
+            threads: (most / rows * quads)
+                .next_multiple_of(32)
+                .min(2 * THREADS)
+                .min(capabilities.threads.max(1)),
+            placement: Placement {
+                operands: held,
+                weights: fits(weights + if held { operands } else { 0 }),
+            },
+            gathers: false,
         }
     };
-    Tiling {
-        quads,
-        rows,
-        columns,
-        threads,
-        forward: placement(Sweeps::forward_floats(places, quads)),
-        backward: placement(Sweeps::backward_floats(places, quads)),
+    let enough = |quads: usize| {
+        quads / 2 < places.quads && networks * places.quads.div_ceil(quads) >= capabilities.busy
+    };
+    let forward = |quads| tiling(quads, Sweeps::forward_floats(places, quads));
+    let backward = |quads| tiling(quads, Sweeps::backward_floats(places, quads));
+    let quads = [8, 4, 2].into_iter().find(|&quads| enough(quads));
+    let mut tilings = Tilings {
+        forward: forward(quads.unwrap_or(1)),
+        backward: backward(quads.unwrap_or(1)),
+    };
+    // Forwards, twice the trials make more of the weights where both have room.
+    let wide = forward(16);
+    if enough(16) && wide.placement.operands && wide.placement.weights {
+        tilings.forward = wide;
     }
+    tilings.backward.gathers = capabilities.gathers
+        && Sweeps {
+            places,
+            tiling: tilings.backward,
+        }
+        .can_gather(capabilities.workgroup_bytes);
+    tilings
 }
+
+/// Threads of a workgroup where there is work for them: more hide the time that memory takes.
+const THREADS: usize = 256;
 
 /// One dispatch: which kernel of the program, over how many workgroups, told what.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +148,7 @@ pub struct Program {
     pub places: Places,
     /// The kernels.
     pub kernels: Vec<Kernel>,
-    tiling: Tiling,
+    tilings: Tilings,
     copy: usize,
     inverse: Option<usize>,
     start: usize,
@@ -150,16 +170,17 @@ struct Backward {
 impl Program {
     /// Writes the kernels; `trains`: the update follows on the device, so that what is not trained has no part
     /// in the norm.
-    pub fn new(places: Places, tiling: Tiling, trains: bool) -> Self {
+    pub fn new(places: Places, tilings: Tilings, trains: bool) -> Self {
         let mut kernels: Vec<Kernel> = Vec::new();
         let mut add = |kernel: Kernel| {
             kernels.push(kernel);
             kernels.len() - 1
         };
-        let sweeps = Sweeps {
+        let sweeps = |tiling| Sweeps {
             places: &places,
             tiling,
         };
+        let gathers = tilings.backward.gathers;
         let copy = add(kernels::copy(&places));
         let inverse = places.problem.inverts_readout().then(|| {
             let [first, second, third] = kernels::inverse(&places);
@@ -169,22 +190,22 @@ impl Program {
             at
         });
         let start = add(kernels::start(&places));
-        let forward = add(sweeps.forward());
+        let forward = add(sweeps(tilings.forward).forward());
         let readout = add(kernels::readout(&places));
         let loss = add(kernels::loss(&places));
         let backward = places.problem.backward.then(|| Backward {
-            sweep: add(sweeps.backward()),
+            sweep: add(sweeps(tilings.backward).backward()),
             initial: places.problem.inverts_readout().then(|| {
                 let [left, right] = kernels::initial_factors(&places);
                 let at = add(left);
                 add(right);
                 at
             }),
-            products: kernels::products(&places)
+            products: kernels::products(&places, gathers)
                 .into_iter()
                 .map(|(kernel, size)| (add(kernel), size))
                 .collect(),
-            reduce: add(kernels::reduce(&places, trains)),
+            reduce: add(kernels::reduce(&places, trains, gathers)),
         });
         Program {
             copy,
@@ -195,7 +216,7 @@ impl Program {
             loss,
             backward,
             kernels,
-            tiling,
+            tilings,
             places,
         }
     }
@@ -222,10 +243,8 @@ impl Program {
         let networks = run.networks as usize;
         let lanes = p.quads * QUAD;
         let mut list = List::new(networks, capabilities);
-        let sweeps = Sweeps {
-            places: p,
-            tiling: self.tiling,
-        };
+        let (forward, backward_sweep) = (self.tilings.forward, self.tilings.backward);
+        let sweeps = |tiling| Sweeps { places: p, tiling };
         let blocks = |count: usize, threads: usize| count.div_ceil(threads);
 
         list.add(
@@ -287,14 +306,13 @@ impl Program {
                 0
             }
             + a.units * a.outputs;
-        let tiles = p.quads.div_ceil(self.tiling.quads);
         let step_work = lanes * (matrices + 16 * a.units);
         let affordable = capabilities.affordable(networks * step_work);
-        let (once, each) = sweeps.forward_iterations();
+        let (once, each) = sweeps(forward).forward_iterations();
         for (begin, end) in chunks_of(p.steps, each, once, affordable)? {
             list.add(
                 self.forward,
-                &[tiles],
+                &[p.quads.div_ceil(forward.quads)],
                 Run { begin, end, ..run },
                 step_work * (end - begin) as usize,
                 once + each * (end - begin) as usize,
@@ -325,13 +343,13 @@ impl Program {
         let Some(backward) = &self.backward else {
             return Ok(list.steps);
         };
-        let (once, each) = sweeps.backward_iterations();
+        let (once, each) = sweeps(backward_sweep).backward_iterations();
         let mut times = chunks_of(p.steps, each, once, affordable)?;
         times.reverse();
         for (begin, end) in times {
             list.add(
                 backward.sweep,
-                &[tiles],
+                &[p.quads.div_ceil(backward_sweep.quads)],
                 Run { begin, end, ..run },
                 step_work * (end - begin) as usize,
                 once + each * (end - begin) as usize,
@@ -496,9 +514,9 @@ mod tests {
         threads: 1024,
         workgroups: 65_535,
         binding_bytes: 1 << 31,
-        busy: 264,
+        busy: 132,
         dispatch_work: 1 << 34,
-        tiles: None,
+        gathers: true,
     };
 
     fn validate(kernel: &Kernel) {
@@ -562,7 +580,7 @@ mod tests {
                         for backward in [false, true] {
                             let problem = problem(cell, readout, loss, forcing, observed, backward);
                             let places = Places::new(problem, 5, 6);
-                            let mut tilings: Vec<Tiling> = Vec::new();
+                            let mut tilings: Vec<Tilings> = Vec::new();
                             // All placements for one combination, one placement for each of the others.
                             let thorough = readout == Readout::Linear && backward && !observed;
                             for rows in [1, 2, 4] {
@@ -570,19 +588,22 @@ mod tests {
                                     [(true, true), (false, false), (true, false)]
                                 {
                                     let placement = Placement { operands, weights };
-                                    tilings.push(Tiling {
+                                    let tiling = Tiling {
                                         quads: 2,
                                         rows,
-                                        columns: 1,
                                         threads: 32,
-                                        forward: placement,
-                                        backward: placement,
+                                        placement,
+                                        gathers: false,
+                                    };
+                                    tilings.push(Tilings {
+                                        forward: tiling,
+                                        backward: tiling,
                                     });
                                 }
                             }
                             let count = if thorough { tilings.len() } else { 1 };
-                            for (k, tiling) in tilings.into_iter().take(count).enumerate() {
-                                let program = Program::new(places.clone(), tiling, k % 2 == 0);
+                            for (k, tilings) in tilings.into_iter().take(count).enumerate() {
+                                let program = Program::new(places.clone(), tilings, k % 2 == 0);
                                 for kernel in &program.kernels {
                                     if seen.insert(kernel.source.clone()) {
                                         validate(kernel);
@@ -591,6 +612,27 @@ mod tests {
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// And those whose sweep gathers gradients on the way.
+    #[test]
+    fn every_gathering_shader_is_valid() {
+        for &cell in CellKind::ALL {
+            for (units, inputs, observed) in [(64, 3, false), (17, 0, true), (71, 7, false)] {
+                let loss = Loss::MeanSquaredError;
+                let mut problem = problem(cell, Readout::Linear, loss, observed, observed, true);
+                problem.architecture.units = units;
+                problem.architecture.inputs = inputs;
+                let gathers = problem.gathers();
+                let places = Places::new(problem, 5, 64);
+                let tilings = tilings(&places, 1000, &CARD);
+                assert_eq!(tilings.backward.gathers, gathers);
+                assert_eq!(gathers, cell.shape().gates == 1 && !cell.shape().has_hidden);
+                for kernel in &Program::new(places, tilings, true).kernels {
+                    validate(kernel);
                 }
             }
         }
@@ -661,11 +703,9 @@ mod tests {
             problem.architecture.units = units;
             problem.architecture.outputs = outputs;
             let places = Places::new(problem, steps, batch);
-            let tiling = tiling(&places, 3, &CARD);
-            let program = Program::new(places, tiling, true);
-            let steps = program
-                .pass(Program::run(3, 0.1), &CARD)
-                .unwrap();
+            let tilings = tilings(&places, 3, &CARD);
+            let program = Program::new(places, tilings, true);
+            let steps = program.pass(Program::run(3, 0.1), &CARD).unwrap();
             for step in &steps {
                 assert!(step.iterations <= ITERATIONS);
                 assert!(
@@ -691,8 +731,8 @@ mod tests {
         );
         problem.architecture.units = 64;
         let places = Places::new(problem, 100, 64);
-        let tiling = tiling(&places, 200, &CARD);
-        let program = Program::new(places, tiling, true);
+        let tilings = tilings(&places, 200, &CARD);
+        let program = Program::new(places, tilings, true);
         let run = Program::run(200, 0.1);
         let whole = program.pass(run, &CARD).unwrap();
         for dispatch_work in [1, 4_000_000, 1_000_000_000] {
@@ -733,11 +773,21 @@ mod tests {
         );
         problem.architecture.units = 64;
         let places = Places::new(problem, 100, 64);
-        let one = tiling(&places, 1, &CARD);
-        let many = tiling(&places, 1000, &CARD);
-        assert_eq!((one.quads, one.rows, one.threads), (1, 1, 64));
-        assert_eq!((many.quads, many.rows, many.threads), (8, 4, 128));
-        assert!(many.forward.weights && many.backward.weights);
+        let shape = |tiling: Tiling| (tiling.quads, tiling.rows, tiling.threads);
+        let one = tilings(&places, 1, &CARD);
+        assert_eq!(shape(one.forward), (1, 1, 64));
+        assert_eq!(shape(one.backward), (1, 1, 64));
+        assert!(!one.backward.gathers);
+        let many = tilings(&places, 1000, &CARD);
+        assert_eq!(shape(many.forward), (16, 4, 256));
+        assert_eq!(shape(many.backward), (8, 2, 256));
+        assert!(many.forward.placement.weights && many.backward.placement.weights);
+        assert!(many.backward.gathers);
+        let mut wide = places.problem.clone();
+        wide.architecture.units = 512;
+        let wide = tilings(&Places::new(wide, 100, 64), 200, &CARD);
+        assert_eq!(shape(wide.forward), (8, 8, 512));
+        assert!(!wide.forward.placement.operands && !wide.backward.gathers);
     }
 
     #[test]

@@ -17,6 +17,12 @@ pub const BLOCK: usize = 256;
 /// Depth in quads of a tile of the gradient products.
 pub const DEPTH: usize = 8;
 
+/// Quads of a tile whose threads gather gradients in registers. The sums depend on it, so that it is one number.
+pub const GATHERED_QUADS: usize = 8;
+
+/// Most columns, of inputs and ones, that are added to a gradient product's own.
+pub const MORE: usize = 8;
+
 /// The loop iterations that one invocation may spend in a dispatch. Mesa's lavapipe ends an invocation in
 /// silence after 65,535; what stays below that is also far from the two seconds of other drivers' watchdogs.
 pub const ITERATIONS: usize = 59_000;
@@ -54,6 +60,22 @@ impl Problem {
             .max()
             .unwrap_or(0)
             .max(gates)
+    }
+
+    /// Columns of the inputs, and of the ones that biases are multiplied by.
+    pub fn input_columns(&self) -> usize {
+        self.architecture.inputs + usize::from(self.architecture.bias)
+    }
+
+    /// Whether the gradients of W, U and b may be gathered in registers: one gate, a single matrix product per step,
+    /// and so few units that the numbers of a thread's share are few.
+    pub fn gathers(&self) -> bool {
+        let shape = self.architecture.cell.shape();
+        self.backward
+            && shape.gates == 1
+            && !shape.has_hidden
+            && (16..=80).contains(&self.architecture.units)
+            && self.input_columns() <= MORE
     }
 
     /// Parameters per unit whose gradient is formed: all, or none where none is trained, which is the usual case
@@ -318,6 +340,12 @@ impl Sums {
             slices_of_initial(quads)
         } else {
             (0, 0)
+        };
+        // Gathered sums have a slice for every tile.
+        let slices = if problem.gathers() {
+            slices.max(quads.div_ceil(GATHERED_QUADS))
+        } else {
+            slices
         };
         let gradient = (slices + initial_slices) * parameters;
         let losses = gradient + if problem.backward { parameters } else { 0 };

@@ -3,12 +3,14 @@
 //!
 //! A network is one workgroup for every tile of its trials; the whole sequence runs inside the kernel. The
 //! shaders are written from the cells' own bodies ([`nullcline_models::cells`]), so a new cell needs nothing
-//! here. The backward pass runs through time once and leaves the derivatives by the gates; the gradients of all
-//! matrices follow as batched products over (time, trial). Trials are drawn on the device where the task can
+//! here. The backward pass runs through time once; it gathers the gradients of small networks in registers on the
+//! way, and of larger ones it leaves the derivatives by the gates, from which the gradients follow as batched
+//! products over (time, trial). Trials are drawn on the device where the task can
 //! ([`nullcline_tasks::TrialShader`]), and a whole update, optimiser included, needs nothing from the host.
 //!
-//! Sums have a fixed order that depends on neither tiles nor groups: results are equal bit for bit from run to
-//! run on one device. Between devices, and between device and CPU, they differ by rounding.
+//! Sums have a fixed order: results are equal bit for bit from run to run on one device, whatever the groups that an
+//! ensemble goes through in. With the size of the ensemble the tiles change, which compilers round differently:
+//! then, as between devices, and between device and CPU, results differ by rounding.
 //!
 //! Limits: one network with its batch must fit in one buffer of the device (`adapters` shows the bytes), and
 //! tasks with Gaussian noise draw their trials on the host.

@@ -225,6 +225,7 @@ impl Training<'_> {
                 .map(|tensor| tensor.range),
             task: self.task,
             batch: self.batch,
+            ensemble: self.networks,
             updates: updates.clone(),
         };
         let progress = {

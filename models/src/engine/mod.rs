@@ -78,6 +78,9 @@ pub struct Plan<'a> {
     pub task: &'a dyn Task,
     /// Trials in an update.
     pub batch: usize,
+    /// Networks of the ensemble, finished ones included: what an engine chooses by their number then does not change
+    /// as they finish, or when training is taken up again.
+    pub ensemble: usize,
     /// The updates to make, counted from the first of training.
     pub updates: Range<u64>,
 }

@@ -12,7 +12,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var value = 0.0;
     if (index < PARAMETERS) {
         if (IN_SLICES) {
-            for (var slice = 0u; slice < SLICES; slice += 1u) {
+            let slices = COUNT_OF_SLICES;
+            for (var slice = 0u; slice < slices; slice += 1u) {
                 value += sums[base + slice * PARAMETER_STRIDE + index];
             }
         }WITH_INITIALONLY_TRAINED

@@ -31,6 +31,11 @@ pub fn engine() -> Option<GpuEngine> {
     }
 }
 
+/// Whether the tests run on a software device: one compiler, which fuses no operations.
+pub fn on_software() -> bool {
+    GpuEngine::open(Request::Best).is_err()
+}
+
 /// Random numbers of a test.
 pub fn random(seed: u64) -> Random {
     Random::new(seed, Stream::STARTS, 0)
