@@ -229,7 +229,7 @@ struct Product {
     outputs: usize,
 }
 
-/// What a thread reads before the first step and keeps, or in every step where it has several blocks.
+/// Most weights of inputs, or of the readout, that a thread reads once and keeps in registers.
 const HELD: usize = 32;
 
 impl Sweeps<'_> {
@@ -323,7 +323,7 @@ impl Sweeps<'_> {
         out
     }
 
-    /// sum_g_i_c += sum_k W[g][i][k] x[k]_c; `operand` gives x[k]_c for an expression k and a quad c.
+    /// sum_g_i += sum_k W[g][i][k] x[k]; `operand` gives x[k] for an expression k.
     fn product(
         &self,
         p: &Product,
@@ -439,20 +439,12 @@ impl Sweeps<'_> {
     }
 
     /// Where a thread's block of number `block` lies.
-    fn place_of_block(&self) -> String {
-        let mut out = String::from(
-            "
+    fn place_of_block() -> &'static str {
+        "
             let block_row = block / TILE;
-            let first = block_row * ROWS;",
-        );
-        out += &{
-            format!(
-                "
+            let first = block_row * ROWS;
             let local = block % TILE;
             let quad = first_quad + local;"
-            )
-        };
-        out
     }
 
     /// `body` for a thread's blocks of rows.
@@ -460,7 +452,7 @@ impl Sweeps<'_> {
         let count = self.tiling.blocks(padded_rows);
         // The last tile may reach beyond the batch.
         let whole = self.places.quads.is_multiple_of(self.tiling.quads);
-        let place = self.place_of_block();
+        let place = Self::place_of_block();
         if self.single(padded_rows) {
             let mut conditions = Vec::new();
             if count < self.tiling.threads {
@@ -500,7 +492,7 @@ impl Sweeps<'_> {
             "
     let block = min(thread, {}u);{}{body}",
             self.tiling.blocks(padded_rows) - 1,
-            self.place_of_block().replace(
+            Self::place_of_block().replace(
                 "= first_quad + local",
                 "= min(first_quad + local, QUADS - 1u)"
             )

@@ -2,16 +2,18 @@
 //! docs/performance.md.
 //!
 //! ```text
-//! cargo run --release -p nullcline-reproduce --bin performance -- [--python PYTHON]
+//! cargo run --release -p nullcline-reproduce --bin performance -- [--python PYTHON] [--gpu-only]
 //! ```
 //! PYTHON is an interpreter with `torch`, `jax[cpu]` and `optax` (default `python3`); what it lacks is left out, and
-//! said so. `gcc` compiles the C. Takes some six minutes.
+//! said so. `gcc` compiles the C, `nvcc` the CUDA. Takes some six minutes, and two more with a graphics card. Without a
+//! card the page keeps what it says of the last one; `--gpu-only` measures the card alone and keeps the rest.
 
 use nullcline::bench::{BenchOptions, Measurement, bench_on};
 use nullcline_data::write_atomically;
 use nullcline_gpu::{GpuEngine, Request};
 use nullcline_models::engine::{CpuEngine, Engine};
 use nullcline_models::simd::Instructions;
+use nullcline_models::workload::{Size, Workload};
 use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -82,6 +84,9 @@ const WORK: &[Work] = &[
     },
 ];
 
+/// Where the page goes over from the processor to the graphics card.
+const CARD: &str = "## GPU\n\n";
+
 /// Seconds per update of one piece of work: the best of all rounds, where there is one.
 #[derive(Default)]
 struct Times {
@@ -96,17 +101,21 @@ struct Times {
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let mut python = "python3".to_owned();
+    let (mut python, mut gpu_only) = ("python3".to_owned(), false);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--python" => python = arguments.next().ok_or("--python wants a path")?,
-            other => return Err(format!("{other}: not known; there is --python PATH").into()),
+            "--gpu-only" => gpu_only = true,
+            other => {
+                let known = "there are --python PATH and --gpu-only";
+                return Err(format!("{other}: not known; {known}").into());
+            }
         }
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let peers = folder.join("peers");
     let build = tempfile::tempdir()?;
-    let c = compile(&peers.join("fused_leaky.c"), build.path());
+    let path = folder.join("../../docs/performance.md");
     let has = |module: &str| {
         Command::new(&python)
             .args([
@@ -118,7 +127,27 @@ fn main() -> Result<()> {
             .filter(|output| output.status.success())
             .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let (torch, jax) = (has("torch"), has("jax"));
+    let torch = has("torch");
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    let (of_processor, of_card) = before
+        .split_once(CARD)
+        .unwrap_or((&before, "No card was at hand: no number is claimed.\n"));
+    let cuda = compile_cuda(&peers.join("fused_leaky.cu"), build.path());
+    let of_card = on_gpu(
+        &python,
+        &peers.join("bench_torch.py"),
+        torch.as_deref(),
+        cuda.as_deref(),
+    )?
+    .unwrap_or(of_card.to_owned());
+    if gpu_only {
+        let page = format!("{of_processor}{CARD}{of_card}");
+        write_atomically(&path, page.as_bytes())?;
+        println!("wrote {}", path.display());
+        return Ok(());
+    }
+    let c = compile(&peers.join("fused_leaky.c"), build.path());
+    let jax = has("jax");
     let peak = pool(1)?.install(|| CpuEngine::new().peak(2.0)) / 1e9;
     let mut times: Vec<Times> = WORK.iter().map(|_| Times::default()).collect();
     for round in 1..=ROUNDS {
@@ -151,16 +180,14 @@ fn main() -> Result<()> {
             }
         }
     }
-    let gpu = on_gpu(&python, &peers.join("bench_torch.py"), torch.is_some())?;
     let page = page(
         peak,
         &times,
         torch.as_deref(),
         jax.as_deref(),
         c.is_some(),
-        &gpu,
+        &of_card,
     )?;
-    let path = folder.join("../../docs/performance.md");
     write_atomically(&path, page.as_bytes())?;
     println!("wrote {}", path.display());
     Ok(())
@@ -240,6 +267,35 @@ fn compile(source: &Path, folder: &Path) -> Option<PathBuf> {
     compiled.then_some(program)
 }
 
+fn compile_cuda(source: &Path, folder: &Path) -> Option<PathBuf> {
+    let program = folder.join("fused_leaky_cuda");
+    let compiled = Command::new("nvcc")
+        .args(["-O3", "-std=c++17", "-arch=native", "-DUSE_CUBLAS", "-o"])
+        .arg(&program)
+        .arg(source)
+        .arg("-lcublas")
+        .status()
+        .is_ok_and(|status| status.success());
+    compiled.then_some(program)
+}
+
+/// Seconds per update of the CUDA program, which checks its own gradients; `None`, said aloud, where it fails.
+fn cuda_anchor(program: &Path, hidden: usize, networks: usize) -> Option<f64> {
+    let output = Command::new(program)
+        .args([hidden, 100, networks, 10].map(|n| n.to_string()))
+        .output()
+        .ok()?;
+    let line = String::from_utf8_lossy(&output.stdout);
+    let value: serde_json::Value = serde_json::from_str(line.trim()).unwrap_or_default();
+    let seconds = value.get("min_s").and_then(serde_json::Value::as_f64);
+    if !output.status.success() || seconds.is_none() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        println!("{} failed: {line}{errors}", program.display());
+        return None;
+    }
+    seconds
+}
+
 /// The C program on one network per thread, whatever the number of networks asked for: it works on one at a
 /// time.
 fn anchor(program: &Path, work: &Work) -> Option<f64> {
@@ -287,16 +343,32 @@ const ON_GPU: &[(usize, usize)] = &[
     (512, 50),
 ];
 
-/// The table of the graphics card: ours, and the best that torch does on the same card.
-fn on_gpu(python: &str, script: &Path, torch: bool) -> Result<String> {
+/// The tables of the graphics card, where there is one: ours beside the best that torch does on the same card and
+/// beside hand-written CUDA, and where the time of ours goes.
+fn on_gpu(
+    python: &str,
+    script: &Path,
+    torch: Option<&str>,
+    cuda: Option<&Path>,
+) -> Result<Option<String>> {
     let Ok(mut engine) = GpuEngine::open(Request::Best) else {
-        return Ok("No card was at hand: no GPU number is claimed.\n".to_owned());
+        return Ok(None);
     };
     let mut table = format!(
-        "{}. Leaky cell, 100 steps, batch {BATCH}; torch is the fastest of `nn.RNN` with cuDNN, a compiled loop and\n\
-         `torch.baddbmm` over all networks.\n\n\
-         | units | networks | network-updates/s | GFLOP/s | torch, network-updates/s | ours / torch |\n|---|---|---|---|---|---|\n",
-        engine.name()
+        "{}. Leaky cell, 100 steps, batch {BATCH}. PyTorch: {}; the fastest of `nn.RNN` with cuDNN, a compiled loop, and\n\
+         `torch.baddbmm` over all networks. CUDA C: `app/reproduce/peers/fused_leaky.cu`{}.\n\n\
+         | units | networks | network-updates/s | GFLOP/s | torch, network-updates/s | ours / torch | CUDA C, network-updates/s | ours / CUDA C |\n\
+         |---|---|---|---|---|---|---|---|\n",
+        engine.name(),
+        torch.unwrap_or("not at hand, not measured"),
+        if cuda.is_some() {
+            ""
+        } else {
+            ", no nvcc at hand, not measured"
+        },
+    );
+    let mut shares = String::from(
+        "\nWhere the time goes, in ms of an update, by the card's own clock:\n\n| units | networks | kernels |\n|---|---|---|\n",
     );
     for &(hidden, networks) in ON_GPU {
         println!("{}: {hidden} units, {networks} network(s)", engine.name());
@@ -304,40 +376,72 @@ fn on_gpu(python: &str, script: &Path, torch: bool) -> Result<String> {
             networks,
             ..work("leaky", hidden, 100, "leaky_bmm", (0.0, 0.0, 0.0))
         };
+        let alone = Work {
+            networks: 1,
+            ..work("leaky", hidden, 100, "rnn", (0.0, 0.0, 0.0))
+        };
         let (mut ours, mut gflops) = (f64::INFINITY, 0.0f64);
-        let mut best = 0.0f64;
+        let (mut theirs, mut anchor) = (0.0f64, 0.0f64);
         for _ in 0..ROUNDS {
             let measured = measure(&size, &mut engine)?;
             ours = ours.min(measured.seconds_per_update);
             gflops = gflops.max(measured.gflops);
-            let alone = Work {
-                networks: 1,
-                ..work("leaky", hidden, 100, "rnn", (0.0, 0.0, 0.0))
-            };
             for (work, cell) in [
                 (&alone, "rnn"),
                 (&alone, "leaky_compile"),
                 (&size, "leaky_bmm"),
             ] {
                 let extra = ["--device", "cuda"];
-                let seconds = torch
-                    .then(|| peer_with(python, script, work, cell, &extra))
-                    .flatten();
-                best = best.max(seconds.map_or(0.0, |s| work.networks as f64 / s));
+                let seconds = torch.and_then(|_| peer_with(python, script, work, cell, &extra));
+                theirs = theirs.max(seconds.map_or(0.0, |s| work.networks as f64 / s));
             }
+            let seconds = cuda.and_then(|program| cuda_anchor(program, hidden, networks));
+            anchor = anchor.max(seconds.map_or(0.0, |s| networks as f64 / s));
         }
         let rate = networks as f64 / ours;
-        let (theirs, ratio) = if best > 0.0 {
-            (format!("{best:.0}"), format!("{:.1}", rate / best))
-        } else {
-            ("-".to_owned(), "-".to_owned())
+        let beside = |other: f64| {
+            if other > 0.0 {
+                format!("{other:.0} | {:.2}", rate / other)
+            } else {
+                "- | -".to_owned()
+            }
         };
         writeln!(
             table,
-            "| {hidden} | {networks} | {rate:.0} | {gflops:.0} | {theirs} | {ratio} |"
+            "| {hidden} | {networks} | {rate:.0} | {gflops:.0} | {} | {} |",
+            beside(theirs),
+            beside(anchor)
         )?;
+        if engine.watch() {
+            let updates = 8;
+            let mut work = Workload::new(&Size {
+                cell: "leaky".to_owned(),
+                hidden,
+                batch: BATCH,
+                steps: 100,
+                networks,
+            })?;
+            work.advance(&mut engine, updates)?;
+            let mut times: Vec<(&str, f64)> = engine
+                .times()
+                .iter()
+                .map(|(name, time)| (*name, time.seconds / updates as f64 * 1e3))
+                .collect();
+            times.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let all: f64 = times.iter().map(|(_, ms)| ms).sum();
+            let parts: Vec<String> = times
+                .iter()
+                .filter(|(_, ms)| *ms > 0.02 * all)
+                .map(|(name, ms)| format!("{} {ms:.3}", name.replace('_', " ")))
+                .collect();
+            writeln!(
+                shares,
+                "| {hidden} | {networks} | {all:.3}: {} |",
+                parts.join(", ")
+            )?;
+        }
     }
-    Ok(table)
+    Ok(Some(table + &shares))
 }
 
 fn page(
@@ -428,7 +532,7 @@ fn page(
          the optimiser, the operating system) 5 %. The pointwise part is arithmetic too, some 40 operations per unit,\n\
          step and trial, on the same units as the products; it is not counted in GFLOP/s. With 256 units: 88 %, 7 % and 2 %.\n"
     )?;
-    page.push_str("## GPU\n\n");
+    page.push_str(CARD);
     page.push_str(gpu);
     Ok(page)
 }

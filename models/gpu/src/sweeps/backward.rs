@@ -91,11 +91,9 @@ impl Sweeps<'_> {
             let mut out = String::new();
             for (name, section, count) in sections {
                 for k in 0..count {
-                    out += &{
-                        let at =
-                            format!("history_at({section}, 0u, 0u, {k}u * UNITS + unit_{i}, quad)");
-                        f(format!("{name}_{k}_{i}"), format!("history[{at}]"))
-                    };
+                    let at =
+                        format!("history_at({section}, 0u, 0u, {k}u * UNITS + unit_{i}, quad)");
+                    out += &f(format!("{name}_{k}_{i}"), format!("history[{at}]"));
                 }
             }
             out
@@ -164,32 +162,24 @@ impl Sweeps<'_> {
                 let mut text = format!(
                     "
                 let row = first + {i}u;
-                let parameters_of_row = {};",
-                    self.hidden_parameters("row")
-                );
-                text += &{
-                    let mut text = format!(
-                        "
-                {{
                 let at = history_at(HIDDEN_ARGUMENTS_AT, HIDDEN, time, row, quad);
                 let value = history[history_at(HIDDEN_VALUES_AT, HIDDEN, time, row, quad)];
-                let vjp = cell_hidden_vjp(array<Quad, 1>(history[at]), array<Quad, 1>(value), parameters_of_row, array<Quad, 1>(dq_0_{i}));
-                history[at] = vjp.dg[0];"
+                let vjp = cell_hidden_vjp(array<Quad, 1>(history[at]), array<Quad, 1>(value), {}, array<Quad, 1>(dq_0_{i}));
+                history[at] = vjp.dg[0];",
+                    self.hidden_parameters("row")
+                );
+                for k in 0..shape.hidden_parameters.len() {
+                    let _ = write!(
+                        text,
+                        "\n                history[history_at(D_HIDDEN_UNIT_AT, 0u, 0u, {k}u * HIDDEN + row, quad)] += vjp.dc[{k}];"
                     );
-                    for k in 0..shape.hidden_parameters.len() {
-                        let _ = write!(
-                            text,
-                            "\n                history[history_at(D_HIDDEN_UNIT_AT, 0u, 0u, {k}u * HIDDEN + row, quad)] += vjp.dc[{k}];"
-                        );
-                    }
-                    if placement.operands {
-                        let _ = write!(
-                            text,
-                            "\n                operands[{hidden_at}u + row * TILE + local] = vjp.dg[0];"
-                        );
-                    }
-                    text + "\n                }"
-                };
+                }
+                if placement.operands {
+                    let _ = write!(
+                        text,
+                        "\n                operands[{hidden_at}u + row * TILE + local] = vjp.dg[0];"
+                    );
+                }
                 stage += &self.within(i, a.hidden, "HIDDEN", &text);
             }
             body += &self.blocks(p.hidden, &stage);
@@ -287,12 +277,11 @@ impl Sweeps<'_> {
             });
         } else if self.holds_readout() {
             for o in 0..outputs {
-                out += &{
-                    format!(
-                        "\n            let dy_{o} = {};",
-                        derivative(&format!("{o}u"))
-                    )
-                };
+                let _ = write!(
+                    out,
+                    "\n            let dy_{o} = {};",
+                    derivative(&format!("{o}u"))
+                );
             }
             for o in 0..outputs {
                 out += &self.rows(|i| {
@@ -325,7 +314,6 @@ impl Sweeps<'_> {
         let parameters = self.unit_argument(i);
         let mut out = format!(
             "
-                {{
                 let h = {};
                 var dh = {};",
             quads(shape.states, |k| format!(
@@ -377,7 +365,7 @@ impl Sweeps<'_> {
                 rates[{at}] = {rate};"
             );
             out += &self.add_unit_parameters(i, "vjp.dp");
-            return out + "\n                }";
+            return out;
         }
         for g in 0..shape.gates {
             let _ = write!(
@@ -400,7 +388,7 @@ impl Sweeps<'_> {
             }
         }
         out += &self.add_unit_parameters(i, "vjp.dp");
-        out + "\n                }"
+        out
     }
 
     /// The derivative through the rates before the step, and through the forcing.
@@ -408,7 +396,7 @@ impl Sweeps<'_> {
         let problem = self.problem();
         let shape = problem.architecture.cell.shape();
         let unit = format!("unit_{i}");
-        let mut out = String::from("\n                {");
+        let mut out = String::new();
         if shape.rate_is_state {
             let _ = write!(out, "\n                ds_0_{i} += dq_0_{i};");
         } else {
@@ -433,6 +421,6 @@ impl Sweeps<'_> {
                 "\n                if (time > 0u && {unit} < OBSERVED_UNITS) {{ ds_0_{i} *= 1.0 - run.alpha; }}"
             );
         }
-        out + "\n                }"
+        out
     }
 }

@@ -140,29 +140,22 @@ impl Sweeps<'_> {
                 let mut text = format!(
                     "
                 let row = first + {i}u;
-                let parameters_of_row = {};",
+                let q = cell_hidden(array<Quad, 1>(g_0_{i}), {});
+                history[history_at(HIDDEN_VALUES_AT, HIDDEN, time, row, quad)] = q;",
                     self.hidden_parameters("row")
                 );
-                text += &{
-                    let mut text = format!(
-                        "
-                let q = cell_hidden(array<Quad, 1>(g_0_{i}), parameters_of_row);
-                history[history_at(HIDDEN_VALUES_AT, HIDDEN, time, row, quad)] = q;"
+                if problem.backward {
+                    let _ = write!(
+                        text,
+                        "\n                history[history_at(HIDDEN_ARGUMENTS_AT, HIDDEN, time, row, quad)] = g_0_{i};"
                     );
-                    if problem.backward {
-                        let _ = write!(
-                            text,
-                            "\n                history[history_at(HIDDEN_ARGUMENTS_AT, HIDDEN, time, row, quad)] = g_0_{i};"
-                        );
-                    }
-                    if placement.operands {
-                        let _ = write!(
-                            text,
-                            "\n                operands[{hidden_at}u + row * TILE + local] = q;"
-                        );
-                    }
-                    text
-                };
+                }
+                if placement.operands {
+                    let _ = write!(
+                        text,
+                        "\n                operands[{hidden_at}u + row * TILE + local] = q;"
+                    );
+                }
                 stage += &self.within(i, a.hidden, "HIDDEN", &text);
             }
             body += &self.blocks(p.hidden, &stage);
@@ -206,7 +199,7 @@ impl Sweeps<'_> {
         body += &self.blocks(p.units, &stage);
         body += Self::barrier(placement);
         body += "\n    }";
-        let _ = write!(out, "{}", main(&body));
+        out += &main(&body);
         Kernel {
             label: "forward",
             source: out,
@@ -265,11 +258,9 @@ impl Sweeps<'_> {
         }
         (0..self.problem().architecture.inputs)
             .map(|j| {
-                {
-                    format!(
-                        "\n            let input_{j} = trials[trial_at(INPUTS_AT, INPUTS, time, {j}u, quad)];"
-                    )
-                }
+                format!(
+                    "\n            let input_{j} = trials[trial_at(INPUTS_AT, INPUTS, time, {j}u, quad)];"
+                )
             })
             .collect()
     }
@@ -302,20 +293,13 @@ impl Sweeps<'_> {
             }
         }
         if !self.holds_inputs() {
-            out += "\n            for (var j = 0u; j < INPUTS; j += 1u) {";
-            out += &{
-                format!(
-                    "\n                let x = trials[trial_at(INPUTS_AT, INPUTS, time, j, quad)];"
-                )
-            };
+            out += "
+            for (var j = 0u; j < INPUTS; j += 1u) {
+                let x = trials[trial_at(INPUTS_AT, INPUTS, time, j, quad)];";
             for gate in 0..shape.gates {
                 out += &self.rows(|i| {
-                    let mut text = format!(
-                        "\n                let u_{gate}_{i} = {};",
-                        Self::input_weight(gate, i, "j")
-                    );
-                    text += &{ format!(" {prefix}_{gate}_{i} += u_{gate}_{i} * x;") };
-                    text
+                    let weight = Self::input_weight(gate, i, "j");
+                    format!("\n                {prefix}_{gate}_{i} += {weight} * x;")
                 });
             }
             out += "\n            }";
@@ -337,12 +321,9 @@ impl Sweeps<'_> {
                     self.weight("offset", i)
                 )
             });
-            out += "\n            for (var o = 0u; o < OUTPUTS; o += 1u) {";
-            out += &{
-                format!(
-                    "\n            let x = trials[trial_at(TARGETS_AT, OUTPUTS, time, o, quad)];"
-                )
-            };
+            out += "
+            for (var o = 0u; o < OUTPUTS; o += 1u) {
+            let x = trials[trial_at(TARGETS_AT, OUTPUTS, time, o, quad)];";
             out += &self.read_packed("w", "INVERSE + o * PADDED_UNITS");
             out +=
                 &self.rows(|i| format!("\n            data_{i} += {} * x;", self.weight("w", i)));
@@ -357,7 +338,7 @@ impl Sweeps<'_> {
         out
     }
 
-    /// The pointwise part of unit `first + i` in quad `c`, and where its results go.
+    /// The pointwise part of unit `first + i`, and where its results go.
     fn update_part(&self, i: usize, placement: Placement) -> String {
         let problem = self.problem();
         let shape = problem.architecture.cell.shape();
@@ -372,7 +353,6 @@ impl Sweeps<'_> {
         let parameters = self.unit_argument(i);
         let mut out = format!(
             "
-                {{
                 let updated = cell_update({}, {}, {}, {parameters});",
             quads(shape.states, state),
             quads(shape.gates, |g| format!("zr_{g}_{i}")),
@@ -441,6 +421,6 @@ impl Sweeps<'_> {
                 "\n                operands[destination + {unit} * TILE + local] = {next_rate};"
             );
         }
-        out + "\n                }"
+        out
     }
 }
