@@ -1,10 +1,157 @@
 //! Dense linear algebra on row-major slices, in place, for the inner loop of the fixed-point
 //! search: nothing here allocates once its workspace exists.
 
-/// Columns that are eliminated together. Four rows of U stay in the first-level cache and in
-/// registers while a row is updated, so each element of the trailing matrix is loaded and stored
-/// once for eight operations.
-const PANEL: usize = 4;
+use nullcline_models::simd::Instructions;
+
+/// Columns that are eliminated together: a row of a panel is one cache line, and each element of the trailing matrix is
+/// loaded and stored once for sixteen operations.
+const PANEL: usize = 8;
+/// Rows of a tile of a product. Four by sixteen partial sums fill eight registers of AVX-512 or sixteen of AVX2, which
+/// hides the latency of the additions.
+const TILE_ROWS: usize = 4;
+const TILE_COLUMNS: usize = 16;
+
+/// Compiles a body for the instruction sets of x86-64 and picks one at run time. The body takes whether the processor
+/// rounds a multiply-add once as a constant, because where it does not, the library's emulation is a hundred times slower.
+macro_rules! for_every_processor {
+    ($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $body:ident) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        fn $name(instructions: Instructions, $($arg: $type),*) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx2,fma")]
+            fn avx512($($arg: $type),*) $(-> $result)? {
+                $body::<true>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $type),*) $(-> $result)? {
+                $body::<true>($($arg),*)
+            }
+            match instructions {
+                // SAFETY: `Instructions::detect` found the set in this processor.
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx2 => unsafe { avx2($($arg),*) },
+                Instructions::Neon => $body::<true>($($arg),*),
+                _ => $body::<false>($($arg),*),
+            }
+        }
+    };
+}
+
+/// a b + c, rounded once where the processor can.
+#[inline(always)]
+fn multiply_add<const FUSED: bool>(a: f64, b: f64, c: f64) -> f64 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// The left factor of a product: element (i, k) is `values[i * row + k * column]`.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    values: &'a [f64],
+    row: usize,
+    column: usize,
+}
+
+/// A tile of ROWS x COLUMNS at (i, j): out += sign (left right), right of `inner` rows with stride `stride`.
+#[inline(always)]
+fn add_tile<const FUSED: bool, const ROWS: usize, const COLUMNS: usize>(
+    left: Left<'_>,
+    right: &[f64],
+    inner: usize,
+    stride: usize,
+    sign: f64,
+    (i, j): (usize, usize),
+    out: &mut [f64],
+) {
+    let mut sums = [[0.0; COLUMNS]; ROWS];
+    for k in 0..inner {
+        let right: &[f64; COLUMNS] = right[k * stride + j..][..COLUMNS]
+            .try_into()
+            .expect("a slice of that length");
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let factor = left.values[(i + r) * left.row + k * left.column];
+            for (sum, right) in sums.iter_mut().zip(right) {
+                *sum = multiply_add::<FUSED>(factor, *right, *sum);
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        for (out, sum) in out[(i + r) * stride + j..][..COLUMNS].iter_mut().zip(sums) {
+            *out = multiply_add::<FUSED>(sign, *sum, *out);
+        }
+    }
+}
+
+/// Columns `columns` of ROWS rows from i: the widest tiles first.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn add_strip<const FUSED: bool, const ROWS: usize>(
+    left: Left<'_>,
+    right: &[f64],
+    inner: usize,
+    stride: usize,
+    sign: f64,
+    i: usize,
+    columns: std::ops::Range<usize>,
+    out: &mut [f64],
+) {
+    let mut j = columns.start;
+    while j + TILE_COLUMNS <= columns.end {
+        add_tile::<FUSED, ROWS, TILE_COLUMNS>(left, right, inner, stride, sign, (i, j), out);
+        j += TILE_COLUMNS;
+    }
+    if j + 8 <= columns.end {
+        add_tile::<FUSED, ROWS, 8>(left, right, inner, stride, sign, (i, j), out);
+        j += 8;
+    }
+    if j + 4 <= columns.end {
+        add_tile::<FUSED, ROWS, 4>(left, right, inner, stride, sign, (i, j), out);
+        j += 4;
+    }
+    while j < columns.end {
+        add_tile::<FUSED, ROWS, 1>(left, right, inner, stride, sign, (i, j), out);
+        j += 1;
+    }
+}
+
+/// `out` += sign (left right) in the columns from `first_column` on, `out` and `right` of row stride `stride`, which is
+/// also where their columns end. With `lower`, tiles wholly above the diagonal are left out.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn add_product_body<const FUSED: bool>(
+    left: Left<'_>,
+    right: &[f64],
+    inner: usize,
+    stride: usize,
+    first_column: usize,
+    sign: f64,
+    lower: bool,
+    out: &mut [f64],
+) {
+    let rows = out.len() / stride;
+    let mut i = 0;
+    while i + TILE_ROWS <= rows {
+        let end = if lower { i + TILE_ROWS } else { stride };
+        add_strip::<FUSED, TILE_ROWS>(left, right, inner, stride, sign, i, first_column..end, out);
+        i += TILE_ROWS;
+    }
+    while i < rows {
+        let end = if lower { i + 1 } else { stride };
+        add_strip::<FUSED, 1>(left, right, inner, stride, sign, i, first_column..end, out);
+        i += 1;
+    }
+}
+
+for_every_processor! {
+    fn add_product(
+        left: Left<'_>, right: &[f64], inner: usize, stride: usize, first_column: usize,
+        sign: f64, lower: bool, out: &mut [f64],
+    ) = add_product_body
+}
 
 /// The factors P A = L U of a square matrix, with L's unit diagonal left out.
 pub(crate) struct Lu {
@@ -13,6 +160,8 @@ pub(crate) struct Lu {
     factors: Vec<f64>,
     /// `pivots[k]` is the row that was exchanged with row k at step k.
     pivots: Vec<usize>,
+    panel: Vec<f64>,
+    instructions: Instructions,
 }
 
 impl Lu {
@@ -22,73 +171,22 @@ impl Lu {
             dim,
             factors: vec![0.0; dim * dim],
             pivots: vec![0; dim],
+            panel: vec![0.0; PANEL * dim],
+            instructions: Instructions::detect(),
         }
     }
 
     /// Factors `matrix` by Gaussian elimination with partial pivoting. False where a pivot is zero
     /// or not finite; the factors are then of no use.
     pub(crate) fn factor(&mut self, matrix: &[f64]) -> bool {
-        let n = self.dim;
         self.factors.copy_from_slice(matrix);
-        let a = &mut self.factors[..];
-        for first in (0..n).step_by(PANEL) {
-            let end = (first + PANEL).min(n);
-            for k in first..end {
-                let mut pivot_row = k;
-                let mut largest = a[k * n + k].abs();
-                for i in k + 1..n {
-                    let candidate = a[i * n + k].abs();
-                    if candidate > largest {
-                        largest = candidate;
-                        pivot_row = i;
-                    }
-                }
-                if !(largest > 0.0 && largest.is_finite()) {
-                    return false;
-                }
-                self.pivots[k] = pivot_row;
-                if pivot_row != k {
-                    let (upper, lower) = a.split_at_mut(pivot_row * n);
-                    upper[k * n..(k + 1) * n].swap_with_slice(&mut lower[..n]);
-                }
-                let (upper, lower) = a.split_at_mut((k + 1) * n);
-                let pivot = &upper[k * n..];
-                for row in lower.chunks_exact_mut(n) {
-                    row[k] /= pivot[k];
-                    let factor = row[k];
-                    for j in k + 1..end {
-                        row[j] -= factor * pivot[j];
-                    }
-                }
-            }
-            if end == n {
-                break;
-            }
-            let (panel, trailing) = a[first * n..].split_at_mut((end - first) * n);
-            // U12 = L11^-1 A12
-            for k in 1..end - first {
-                let (done, rest) = panel.split_at_mut(k * n);
-                let row = &mut rest[..n];
-                for (p, done_row) in done.chunks_exact(n).enumerate() {
-                    let factor = row[first + p];
-                    subtract_scaled(&mut row[end..], factor, &done_row[end..]);
-                }
-            }
-            // A22 = A22 - L21 U12. The panel is full here: a shorter one is the last, and left above.
-            let (u0, rest) = panel.split_at(n);
-            let (u1, rest) = rest.split_at(n);
-            let (u2, u3) = rest.split_at(n);
-            let (u0, u1, u2, u3) = (&u0[end..], &u1[end..], &u2[end..], &u3[end..]);
-            for row in trailing.chunks_exact_mut(n) {
-                let (left, right) = row.split_at_mut(end);
-                let l = &left[first..];
-                let (l0, l1, l2, l3) = (l[0], l[1], l[2], l[3]);
-                for ((((x, u0), u1), u2), u3) in right.iter_mut().zip(u0).zip(u1).zip(u2).zip(u3) {
-                    *x -= (l0 * u0 + l1 * u1) + (l2 * u2 + l3 * u3);
-                }
-            }
-        }
-        true
+        factor(
+            self.instructions,
+            self.dim,
+            &mut self.factors,
+            &mut self.pivots,
+            &mut self.panel,
+        )
     }
 
     /// Overwrites `b` with the solution of A x = b.
@@ -121,6 +219,28 @@ impl Lu {
         for (k, &pivot_row) in self.pivots.iter().enumerate().rev() {
             b.swap(k, pivot_row);
         }
+    }
+
+    /// `out` = A^-1, row-major.
+    pub(crate) fn inverse(&self, out: &mut [f64]) {
+        out.fill(0.0);
+        for (i, row) in out.chunks_exact_mut(self.dim).enumerate() {
+            // Row i of the inverse solves A^T y = e_i.
+            row[i] = 1.0;
+            self.solve_transposed(row);
+        }
+    }
+
+    /// Row sums of |L| |U|, which bound the backward error of the factors.
+    pub(crate) fn magnitude_row_sums(&self) -> Vec<f64> {
+        let n = self.dim;
+        let rows = || self.factors.chunks_exact(n).enumerate();
+        let upper: Vec<f64> = rows()
+            .map(|(i, row)| row[i..].iter().map(|u| u.abs()).sum())
+            .collect();
+        rows()
+            .map(|(i, row)| dot_moduli(&row[..i], &upper[..i]) + upper[i])
+            .collect()
     }
 
     /// sign det A, from a factorisation that succeeded.
@@ -170,22 +290,224 @@ impl Lu {
     }
 }
 
-/// Overwrites the lower triangle of the symmetric `a` with its Cholesky factor. False where `a` is
-/// not positive definite to working precision.
-pub(crate) fn cholesky(a: &mut [f64], dim: usize) -> bool {
-    for i in 0..dim {
-        let (done, rest) = a.split_at_mut(i * dim);
-        let row = &mut rest[..dim];
-        for (j, done_row) in done.chunks_exact(dim).enumerate() {
-            row[j] = (row[j] - dot(&row[..j], &done_row[..j])) / done_row[j];
+/// `y` = `y` - `factor` `x`.
+#[inline(always)]
+fn eliminate<const FUSED: bool>(y: &mut [f64], factor: f64, x: &[f64]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = multiply_add::<FUSED>(-factor, *x, *y);
+    }
+}
+
+/// The first place of the largest modulus; `None` where that is 0 or something is not finite.
+#[inline(always)]
+fn largest_place(column: &[f64]) -> Option<usize> {
+    // Eight running maxima vectorise, where one would wait for itself; NaN shows in the sum.
+    let mut maxima = [0.0_f64; 8];
+    let mut sums = [0.0_f64; 8];
+    let (eights, rest) = column.as_chunks::<8>();
+    for eight in eights {
+        for ((most, sum), x) in maxima.iter_mut().zip(&mut sums).zip(eight) {
+            let x = x.abs();
+            *most = if x > *most { x } else { *most };
+            *sum += x * 0.0;
         }
-        let square = row[i] - dot(&row[..i], &row[..i]);
-        if !(square > 0.0 && square.is_finite()) {
-            return false;
+    }
+    let mut largest = 0.0_f64;
+    let mut finite = 0.0;
+    for x in maxima.iter().chain(rest) {
+        let x = x.abs();
+        largest = if x > largest { x } else { largest };
+        finite += x * 0.0;
+    }
+    finite += sums.iter().sum::<f64>();
+    if !(largest > 0.0 && finite == 0.0) {
+        return None;
+    }
+    column.iter().position(|x| x.abs() == largest)
+}
+
+/// The columns `first..end` of `a` from row `first` on, each contiguous with stride n, at their places in `panel`.
+#[inline(always)]
+fn gather_panel(n: usize, a: &[f64], first: usize, end: usize, panel: &mut [f64]) {
+    for (i, row) in a.chunks_exact(n).enumerate().skip(first) {
+        for (p, x) in row[first..end].iter().enumerate() {
+            panel[p * n + i] = *x;
         }
-        row[i] = square.sqrt();
+    }
+}
+
+#[inline(always)]
+fn identity_minus_body<const FUSED: bool>(matrix: &mut [f64], dim: usize) -> bool {
+    // x * 0 is 0 for what is finite alone.
+    let mut sums = [0.0; 8];
+    let (eights, rest) = matrix.as_chunks_mut::<8>();
+    for eight in eights {
+        for (x, sum) in eight.iter_mut().zip(&mut sums) {
+            *x = -*x;
+            *sum += *x * 0.0;
+        }
+    }
+    let mut sum = sums.iter().sum::<f64>();
+    for x in rest {
+        *x = -*x;
+        sum += *x * 0.0;
+    }
+    for x in matrix.iter_mut().step_by(dim + 1) {
+        *x += 1.0;
+    }
+    sum == 0.0
+}
+
+for_every_processor! {
+    fn identity_minus_dispatched(matrix: &mut [f64], dim: usize) -> bool = identity_minus_body
+}
+
+/// I - `matrix`, in place. False where an element is not finite.
+pub(crate) fn identity_minus(matrix: &mut [f64], dim: usize) -> bool {
+    identity_minus_dispatched(Instructions::detect(), matrix, dim)
+}
+
+/// The inverse of [`gather_panel`].
+#[inline(always)]
+fn scatter_panel(n: usize, a: &mut [f64], first: usize, end: usize, panel: &[f64]) {
+    for (i, row) in a.chunks_exact_mut(n).enumerate().skip(first) {
+        for (p, x) in row[first..end].iter_mut().enumerate() {
+            *x = panel[p * n + i];
+        }
+    }
+}
+
+/// `rows` -= L U in the columns from `end` on, where L is the panel from row `i` on, and U `upper`, `count` rows of
+/// stride n. With `lower`, only up to the diagonal.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn eliminate_trailing<const FUSED: bool>(
+    n: usize,
+    panel: &[f64],
+    upper: &[f64],
+    count: usize,
+    end: usize,
+    lower: bool,
+    trailing: &mut [f64],
+) {
+    let mut i = end;
+    for rows in trailing.chunks_mut(TILE_ROWS * n) {
+        let left = Left {
+            values: &panel[i..],
+            row: 1,
+            column: n,
+        };
+        let height = rows.len() / n;
+        if height == TILE_ROWS {
+            let reach = if lower { i + TILE_ROWS } else { n };
+            add_strip::<FUSED, TILE_ROWS>(left, upper, count, n, -1.0, 0, end..reach, rows);
+        } else {
+            for r in 0..height {
+                let reach = if lower { i + r + 1 } else { n };
+                add_strip::<FUSED, 1>(left, upper, count, n, -1.0, r, end..reach, rows);
+            }
+        }
+        i += height;
+    }
+}
+
+/// [`Lu::factor`] in place. `panel` holds [`PANEL`] columns.
+#[inline(always)]
+fn factor_body<const FUSED: bool>(
+    n: usize,
+    a: &mut [f64],
+    pivots: &mut [usize],
+    panel: &mut [f64],
+) -> bool {
+    for first in (0..n).step_by(PANEL) {
+        let end = (first + PANEL).min(n);
+        gather_panel(n, a, first, end, panel);
+        for k in first..end {
+            let (done, rest) = panel.split_at_mut((k + 1 - first) * n);
+            let column = &mut done[(k - first) * n..];
+            let Some(place) = largest_place(&column[k..]) else {
+                return false;
+            };
+            let pivot_row = k + place;
+            pivots[k] = pivot_row;
+            let own = column[pivot_row];
+            if pivot_row != k {
+                for column in done.chunks_exact_mut(n) {
+                    column.swap(k, pivot_row);
+                }
+                for column in rest.chunks_exact_mut(n).take(end - k - 1) {
+                    column.swap(k, pivot_row);
+                }
+                let (upper, lower) = a.split_at_mut(pivot_row * n);
+                upper[k * n..(k + 1) * n].swap_with_slice(&mut lower[..n]);
+            }
+            let column = &mut done[(k - first) * n..][k + 1..];
+            for x in column.iter_mut() {
+                *x /= own;
+            }
+            for other in rest.chunks_exact_mut(n).take(end - k - 1) {
+                let factor = other[k];
+                eliminate::<FUSED>(&mut other[k + 1..], factor, column);
+            }
+        }
+        scatter_panel(n, a, first, end, panel);
+        if end == n {
+            break;
+        }
+        let (upper, trailing) = a[first * n..].split_at_mut((end - first) * n);
+        // U12 = L11^-1 A12
+        for k in 1..end - first {
+            let (done, rest) = upper.split_at_mut(k * n);
+            let (left, right) = rest[..n].split_at_mut(end);
+            for (factor, done) in left[first..].iter().zip(done.chunks_exact(n)) {
+                eliminate::<FUSED>(right, *factor, &done[end..]);
+            }
+        }
+        // A22 = A22 - L21 U12
+        eliminate_trailing::<FUSED>(n, panel, upper, end - first, end, false, trailing);
     }
     true
+}
+
+for_every_processor! {
+    fn factor(n: usize, a: &mut [f64], pivots: &mut [usize], panel: &mut [f64]) -> bool = factor_body
+}
+
+/// Overwrites the lower triangle of the symmetric `a` with its Cholesky factor; what stands above is lost. False where
+/// `a` is not positive definite to working precision.
+pub(crate) fn cholesky(a: &mut [f64], dim: usize) -> bool {
+    factor_symmetric(Instructions::detect(), dim, a)
+}
+
+#[inline(always)]
+fn factor_symmetric_body<const FUSED: bool>(n: usize, a: &mut [f64]) -> bool {
+    let mut panel = vec![0.0; PANEL * n];
+    for first in (0..n).step_by(PANEL) {
+        let end = (first + PANEL).min(n);
+        gather_panel(n, a, first, end, &mut panel);
+        for k in first..end {
+            let (done, rest) = panel.split_at_mut((k + 1 - first) * n);
+            let column = &mut done[(k - first) * n..];
+            let own = column[k].sqrt();
+            if !(own > 0.0 && own.is_finite()) {
+                return false;
+            }
+            for x in &mut column[k..] {
+                *x /= own;
+            }
+            for (j, other) in (k + 1..end).zip(rest.chunks_exact_mut(n)) {
+                eliminate::<FUSED>(&mut other[j..], column[j], &column[j..]);
+            }
+        }
+        scatter_panel(n, a, first, end, &panel);
+        // A22 = A22 - L21 L21^T: the panel is L21^T as it stands.
+        eliminate_trailing::<FUSED>(n, &panel, &panel, end - first, end, true, &mut a[end * n..]);
+    }
+    true
+}
+
+for_every_processor! {
+    fn factor_symmetric(n: usize, a: &mut [f64]) -> bool = factor_symmetric_body
 }
 
 /// Overwrites `b` with the solution of L L^T x = b.
@@ -201,26 +523,25 @@ pub(crate) fn cholesky_solve(factor: &[f64], b: &mut [f64]) {
     }
 }
 
-/// `gram` = A^T A, only its lower triangle.
+/// `gram` = A^T A; only its lower triangle is meant.
 pub(crate) fn lower_gram(a: &[f64], dim: usize, gram: &mut [f64]) {
     gram.fill(0.0);
-    let mut rows = a.chunks_exact(4 * dim);
-    for four in &mut rows {
-        let (a0, rest) = four.split_at(dim);
-        let (a1, rest) = rest.split_at(dim);
-        let (a2, a3) = rest.split_at(dim);
-        for (i, out) in gram.chunks_exact_mut(dim).enumerate() {
-            let (f0, f1, f2, f3) = (a0[i], a1[i], a2[i], a3[i]);
-            for ((((x, a0), a1), a2), a3) in out[..=i].iter_mut().zip(a0).zip(a1).zip(a2).zip(a3) {
-                *x += (f0 * a0 + f1 * a1) + (f2 * a2 + f3 * a3);
-            }
-        }
-    }
-    for row in rows.remainder().chunks_exact(dim) {
-        for (i, out) in gram.chunks_exact_mut(dim).enumerate() {
-            subtract_scaled(&mut out[..=i], -row[i], &row[..=i]);
-        }
-    }
+    let left = Left {
+        values: a,
+        row: 1,
+        column: dim,
+    };
+    add_product(
+        Instructions::detect(),
+        left,
+        a,
+        dim,
+        dim,
+        0,
+        1.0,
+        true,
+        gram,
+    );
 }
 
 /// `out` = A^T `v`.
@@ -243,6 +564,32 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     }
     let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f64>();
     (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest
+}
+
+/// |a| . |b|.
+pub(crate) fn dot_moduli(a: &[f64], b: &[f64]) -> f64 {
+    let (a4, a_rest) = a.as_chunks::<4>();
+    let (b4, b_rest) = b.as_chunks::<4>();
+    let mut sums = [0.0; 4];
+    for (a, b) in a4.iter().zip(b4) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += (a * b).abs();
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| (a * b).abs());
+    (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest.sum::<f64>()
+}
+
+/// `out` = A B, all `dim` x `dim`, row-major.
+pub(crate) fn multiply(a: &[f64], b: &[f64], dim: usize, out: &mut [f64]) {
+    out.fill(0.0);
+    let left = Left {
+        values: a,
+        row: dim,
+        column: 1,
+    };
+    let instructions = Instructions::detect();
+    add_product(instructions, left, b, dim, dim, 0, 1.0, false, out);
 }
 
 /// The largest modulus; NaN where an element is NaN.
@@ -279,7 +626,7 @@ mod tests {
     use super::*;
 
     fn matrices() -> impl Strategy<Value = (usize, Vec<f64>, Vec<f64>)> {
-        (1_usize..24).prop_flat_map(|dim| {
+        (1_usize..40).prop_flat_map(|dim| {
             (
                 Just(dim),
                 prop::collection::vec(-1.0..1.0, dim * dim),

@@ -1,5 +1,7 @@
 //! What an analysis needs to know of a network: its map, and the map's derivatives.
 
+use nullcline_models::interval::Interval;
+
 /// A discrete-time map x' = F(x, u) on the state x under the input u.
 ///
 /// The state holds everything that the next step depends on: for an LSTM both the hidden and the
@@ -33,4 +35,33 @@ pub trait Dynamics: Sync {
     /// The derivative by the input: `jacobian` = dF/du, row-major `[state, input]`,
     /// `state_dim` x `input_dim`.
     fn input_jacobian(&self, state: &[f64], input: &[f64], jacobian: &mut [f64]);
+
+    /// Enclosures of the map over boxes of states, from which fixed points are proved; `None` where the map has none.
+    fn enclosure(&self) -> Option<&dyn Enclosure> {
+        None
+    }
+}
+
+/// A map that can be enclosed over a box of states, with every rounding error covered.
+///
+/// Slices have the lengths of [`Dynamics`]; the input is exact. What is infinite or NaN in a result encloses anything.
+pub trait Enclosure: Sync {
+    /// `next`, `[state]`, holds F(x, `input`) for every x of the box `state`.
+    fn enclose_step(&self, state: &[Interval], input: &[f64], next: &mut [Interval]);
+
+    /// Beside `next`, `midpoint` and `radius`, row-major `[to, from]`, hold for every x and y of the box a matrix A
+    /// with F(x) - F(y) = A (x - y), every entry within its radius of its midpoint.
+    fn enclose_jacobian(
+        &self,
+        state: &[Interval],
+        input: &[f64],
+        next: &mut [Interval],
+        midpoint: &mut [f64],
+        radius: &mut [f64],
+    );
+
+    /// A box |x_i| < r_i, `[state]`, that F(., `input`) is proved to map into its interior; `None` where none is known.
+    fn trapping_box(&self, _input: &[f64]) -> Option<Vec<f64>> {
+        None
+    }
 }

@@ -4,6 +4,7 @@
 //! discrete-time map, [`Dynamics`]; one analysis is one module. Work is spread over rayon's
 //! current thread pool, and no result depends on how many threads that pool has.
 
+pub mod certificates;
 mod dense;
 pub mod dynamics;
 mod error;
@@ -16,5 +17,5 @@ pub mod peaks;
 mod schur;
 pub mod starts;
 
-pub use dynamics::Dynamics;
+pub use dynamics::{Dynamics, Enclosure};
 pub use error::Error;

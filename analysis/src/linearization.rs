@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use nalgebra::{Complex, DMatrix, DVector, SVD};
 use ndarray::{Array2, ArrayView2};
 
-use crate::schur::real_schur;
+use crate::schur::{quasi_diagonal, real_schur};
 use crate::{Dynamics, Error};
 
 /// Singular-value iterations per row before the condition number counts as infinite.
@@ -193,8 +193,7 @@ pub fn period(eigenvalue: Complex<f64>) -> f64 {
 
 /// The eigenvalues of a real square matrix, in no particular order.
 pub(crate) fn eigenvalues(matrix: &DMatrix<f64>) -> Result<Vec<Complex<f64>>, Error> {
-    let (_, t) = real_schur(matrix)?;
-    Ok(quasi_triangular_eigenvalues(&t))
+    Ok(quasi_triangular_eigenvalues(&quasi_diagonal(matrix)?))
 }
 
 /// The eigenvalues of a quasi-triangular matrix in the order of its diagonal; of a complex pair,

@@ -1,6 +1,7 @@
 //! Trained networks as maps.
 
-use crate::Dynamics;
+use crate::{Dynamics, Enclosure};
+use nullcline_models::interval::Interval;
 use nullcline_models::network::Network;
 
 impl Dynamics for Network {
@@ -28,5 +29,30 @@ impl Dynamics for Network {
 
     fn input_jacobian(&self, state: &[f64], input: &[f64], jacobian: &mut [f64]) {
         Network::input_jacobian(self, state, input, jacobian);
+    }
+
+    fn enclosure(&self) -> Option<&dyn Enclosure> {
+        Some(self)
+    }
+}
+
+impl Enclosure for Network {
+    fn enclose_step(&self, state: &[Interval], input: &[f64], next: &mut [Interval]) {
+        Network::enclose_step(self, state, input, next);
+    }
+
+    fn enclose_jacobian(
+        &self,
+        state: &[Interval],
+        input: &[f64],
+        next: &mut [Interval],
+        midpoint: &mut [f64],
+        radius: &mut [f64],
+    ) {
+        Network::enclose_jacobian(self, state, input, next, midpoint, radius);
+    }
+
+    fn trapping_box(&self, input: &[f64]) -> Option<Vec<f64>> {
+        Network::trapping_box(self, input)
     }
 }

@@ -3,14 +3,18 @@
 mod common;
 
 use common::{
-    Map, TanhNetwork, henon, henon_fixed_points, reference_gru, reference_tanh, visited_states,
+    Map, TanhNetwork, flip_flop_gru, flip_flop_tanh, henon, henon_fixed_points, random_network,
+    reference_gru, tanh_network, visited_states,
 };
 use ndarray::{Array2, ArrayView2, Axis, array};
+use nullcline_analysis::certificates::Refusal;
 use nullcline_analysis::fixed_points::{
-    FixedPointSearch, FixedPointSettings, Rejection, Verdict, find_fixed_points,
+    Ending, FixedPointSearch, FixedPointSettings, Rejection, Topology, Verdict, find_fixed_points,
+    typical_speed,
 };
 use nullcline_analysis::starts::sample_starts;
 use nullcline_analysis::{Dynamics, Error};
+use nullcline_models::architecture::CellKind;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
@@ -306,8 +310,12 @@ fn assert_flip_flop(dynamics: &impl Dynamics, stored: ArrayView2<'_, f64>, noise
             "seed {seed}"
         );
         assert_eq!(found.index_sum, 1);
+        assert_eq!(found.topology(), Topology::Complete);
         for point in found.fixed() {
             assert!(point.residual <= 1e-12);
+            let certificate = point.certificate().unwrap();
+            assert!(certificate.existence < 1e-10);
+            assert_eq!(certificate.index, point.index);
         }
         for state in stored.axis_iter(Axis(0)) {
             assert!(nearest(&found, &state.to_vec()) <= 1e-10);
@@ -317,13 +325,13 @@ fn assert_flip_flop(dynamics: &impl Dynamics, stored: ArrayView2<'_, f64>, noise
 
 #[test]
 fn the_trained_tanh_flip_flop_has_its_27() {
-    let (network, stored) = reference_tanh();
+    let (network, stored) = flip_flop_tanh();
     assert_flip_flop(&network, stored.view(), 0.2);
 }
 
 #[test]
 fn the_trained_gru_flip_flop_has_its_27() {
-    let (network, stored) = reference_gru();
+    let (network, stored) = flip_flop_gru();
     assert_flip_flop(&network, stored.view(), 0.2);
 }
 
@@ -347,6 +355,236 @@ fn a_saturated_gate_is_no_fixed_point() {
     let found = find_fixed_points(&network, starts.view(), &[0.0; 3], &inside).unwrap();
     assert_accounted_for(&found, 1024);
     assert_eq!(found.fixed().count(), 27);
+}
+
+#[test]
+fn what_is_proved_to_be_fixed_does_not_lie_in_a_saturated_gate() {
+    // The same starts as above: with a proof asked for, the threshold on the distance is not needed.
+    let (network, stored) = flip_flop_gru();
+    let starts = sample_starts(stored.view(), 1024, 1.0, &mut SmallRng::seed_from_u64(1)).unwrap();
+    let found = search(&network, &starts);
+    assert_accounted_for(&found, 1024);
+    assert_eq!(found.fixed().count(), 27);
+    assert_eq!(found.topology(), Topology::Complete);
+}
+
+#[test]
+fn missing_points_are_noticed() {
+    let (network, stored) = flip_flop_tanh();
+    assert_eq!(search(&network, &stored).topology(), Topology::Complete);
+    // Any one point left out leaves a sum of 0 or 2.
+    for left_out in 0..27 {
+        let kept: Vec<usize> = (0..27).filter(|&k| k != left_out).collect();
+        let found = search(&network, &stored.select(Axis(0), &kept));
+        assert_eq!(found.fixed().count(), 26);
+        assert_eq!(found.topology(), Topology::Missing);
+        // Every point was found from one start: nothing says that the next would find none.
+        assert_eq!(found.unseen_mass(), Some(1.0));
+    }
+    // The map of a linear network with a growing direction has no trap.
+    let growing = Map(|[x]: [f64; 1]| ([2.0 * x], [[2.0]]));
+    assert_eq!(
+        search(&growing, &array![[1.0]]).topology(),
+        Topology::NoTrap
+    );
+}
+
+#[test]
+fn a_bifurcation_leaves_the_count_undecided() {
+    // x' = tanh(w x) at its pitchfork: 0 is fixed, but nothing of first order shows it.
+    let starts = random_starts(64, 1, 2.0, 8);
+    for (w, fixed, topology) in [
+        (0.5, 1, Topology::Complete),
+        (1.0, 0, Topology::Undecided),
+        (1.5, 3, Topology::Complete),
+    ] {
+        let found = search(&tanh_network(&[w], &[0.0]), &starts);
+        assert_accounted_for(&found, 64);
+        assert_eq!(
+            (found.fixed().count(), found.topology()),
+            (fixed, topology),
+            "{w}"
+        );
+    }
+    let found = search(&tanh_network(&[1.0], &[0.0]), &array![[0.0]]);
+    let point = &found.points[0];
+    assert_eq!(
+        (point.verdict, point.ending),
+        (Verdict::Slow, Ending::Converged)
+    );
+    assert_eq!(point.proof, Some(Err(Refusal::Singular)));
+    assert_eq!((point.speed, point.index), (0.0, None));
+}
+
+#[test]
+fn points_come_and_go_at_a_saddle_node() {
+    // x = tanh(2 x + b) has one point above the fold and three below it.
+    let root = 0.5_f64.sqrt();
+    let fold = 2.0 * root - root.atanh();
+    let mut starts = random_starts(200, 1, 1.5, 9);
+    for (k, start) in starts.rows_mut().into_iter().enumerate().take(100) {
+        // Half of them where it happens.
+        for x in start {
+            *x = -root + 1e-7 * (k as f64 - 50.0);
+        }
+    }
+    for gap in [1e-3, 1e-6, 1e-9, 1e-12] {
+        let before = search(&tanh_network(&[2.0], &[fold - gap]), &starts);
+        assert_accounted_for(&before, 200);
+        assert_eq!(before.fixed().count(), 3, "{gap}");
+        assert_eq!(before.topology(), Topology::Complete);
+        // A residual of 1e-12 is within the tolerance, and still no fixed point.
+        let after = search(&tanh_network(&[2.0], &[fold + gap]), &starts);
+        assert_accounted_for(&after, 200);
+        assert_eq!(after.fixed().count(), 1, "{gap}");
+        assert!(after.fixed().all(|point| point.state[0] > 0.9));
+        assert_eq!(after.slow().count(), 1, "{gap} {:?}", after.points);
+        for ghost in after.slow() {
+            assert!((ghost.state[0] + root).abs() < 1e-2);
+            assert!(ghost.speed < gap * gap && ghost.certificate().is_none());
+            assert!(ghost.relative_speed < 1.0);
+        }
+    }
+}
+
+#[test]
+fn slow_points_are_ranked_by_speed() {
+    // Two units that do not see each other, each beside a fold of its own: four ghosts and halves of ghosts.
+    let root = 0.5_f64.sqrt();
+    let fold = 2.0 * root - root.atanh();
+    let network = tanh_network(&[2.0, 0.0, 0.0, 2.0], &[fold + 1e-3, fold + 4e-3]);
+    let starts = random_starts(300, 2, 1.2, 10);
+    let found = search(&network, &starts);
+    let speeds: Vec<f64> = found.slow().map(|point| point.speed).collect();
+    assert_eq!(speeds.len(), 3, "{:?}", found.points);
+    assert!(speeds.is_sorted() && speeds[0] > 0.0);
+    let typical = typical_speed(&network, starts.view(), &[]).unwrap();
+    assert!((found.trajectory_speed / typical - 1.0).abs() < 1e-12);
+    for point in found.slow() {
+        assert_eq!(point.relative_speed, point.speed / found.trajectory_speed);
+    }
+}
+
+#[test]
+fn thresholds_apply_without_another_search() {
+    let root = 0.5_f64.sqrt();
+    let fold = 2.0 * root - root.atanh();
+    let network = tanh_network(&[2.0, 0.0, 0.0, 2.0], &[fold + 1e-3, fold + 4e-3]);
+    let starts = random_starts(300, 2, 1.2, 11);
+    let settings = FixedPointSettings::default();
+    let loose = find_fixed_points(&network, starts.view(), &[], &settings).unwrap();
+    for settings in [
+        FixedPointSettings {
+            slow_speed: 1e-6,
+            ..settings.clone()
+        },
+        FixedPointSettings {
+            outside_distance: Some(0.9),
+            trajectory_speed: Some(0.5),
+            ..settings.clone()
+        },
+        FixedPointSettings {
+            slow_speed: 1e-7,
+            ..settings.clone()
+        },
+    ] {
+        let strict = loose.judged_by(&network, &[], &settings).unwrap();
+        let searched = find_fixed_points(&network, starts.view(), &[], &settings).unwrap();
+        assert_eq!(strict, searched);
+        assert_ne!(strict.points, loose.points);
+        // And back.
+        let back = strict.judged_by(
+            &network,
+            &[],
+            &FixedPointSettings {
+                trajectory_speed: Some(loose.trajectory_speed),
+                ..FixedPointSettings::default()
+            },
+        );
+        assert_eq!(back.unwrap(), loose);
+    }
+    let none = loose.judged_by(
+        &network,
+        &[],
+        &FixedPointSettings {
+            slow_speed: f64::NAN,
+            ..settings
+        },
+    );
+    assert!(matches!(none, Err(Error::Setting { .. })));
+}
+
+#[test]
+fn completeness_is_counted_as_in_the_textbook() {
+    // The pitchfork from four starts: +, +, -, 0.
+    let network = tanh_network(&[2.0], &[0.0]);
+    let found = search(&network, &array![[0.9], [1.0], [-0.9], [0.0]]);
+    let counts: Vec<usize> = found.fixed().map(|point| point.found_from).collect();
+    assert_eq!(counts, [2, 1, 1]);
+    assert_eq!(found.unseen_mass(), Some(0.5));
+    // One start sees one point; of the six pairs one sees one point and five see two; all see three.
+    let curve = found.saturation();
+    let expected = [(1, 1.0), (2, 11.0 / 6.0), (4, 3.0)];
+    assert_eq!(curve.len(), 3);
+    for ((starts, points), (all, known)) in curve.into_iter().zip(expected) {
+        assert_eq!(starts, all);
+        assert!((points - known).abs() < 1e-12);
+    }
+    let nothing = search(&network, &Array2::zeros((0, 1)));
+    assert_eq!(
+        (nothing.unseen_mass(), nothing.saturation()),
+        (None, vec![])
+    );
+    assert_eq!(nothing.topology(), Topology::Missing);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn networks_of_every_cell_keep_the_promises(
+        units in 1_usize..8, gain in 0.3_f64..3.0, seed in any::<u64>(),
+    ) {
+        for &cell in CellKind::ALL {
+            let network = random_network(cell, 2, units, 2 * units, gain, seed);
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let visited = visited_states(&network, 50, seed);
+            let starts = sample_starts(visited.view(), 48, 0.5, &mut rng).unwrap();
+            let found = search(&network, &starts);
+            assert_accounted_for(&found, 48);
+            for point in &found.points {
+                prop_assert_eq!(point.verdict == Verdict::Fixed, point.certificate().is_some()
+                    && !matches!(point.verdict, Verdict::Rejected(_)));
+                // No proved point lies where another is proved to be the only one.
+                for other in found.fixed().filter(|other| other.id != point.id) {
+                    if let (Some(a), Some(b)) = (point.certificate(), other.certificate()) {
+                        let apart = point.state.iter().zip(&other.state)
+                            .map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
+                        prop_assert!(apart > a.existence + b.existence, "{}", cell.name());
+                        prop_assert!(apart > b.uniqueness - a.existence, "{}", cell.name());
+                    }
+                }
+            }
+            if let Some(trap) = &found.trapping_box {
+                // A trap sends its points to itself for ever.
+                let mut state: Vec<f64> = trap.iter().map(|r| r * rng.random_range(-1.0..1.0)).collect();
+                let mut next = state.clone();
+                for _ in 0..20 {
+                    network.step(&state, &[0.0; 2], &mut next);
+                    prop_assert!(next.iter().zip(trap).all(|(x, r)| x.abs() < *r));
+                    std::mem::swap(&mut state, &mut next);
+                }
+            }
+            let mut order: Vec<usize> = (0..48).collect();
+            order.shuffle(&mut rng);
+            let shuffled = search(&network, &starts.select(Axis(0), &order));
+            prop_assert_eq!(&found.points, &shuffled.points, "{}", cell.name());
+            for threads in [1, 2] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                prop_assert_eq!(&found, &pool.install(|| search(&network, &starts)));
+            }
+        }
+    }
 }
 
 proptest! {

@@ -1,12 +1,17 @@
 //! One network in f64, for analysis: steps, exact Jacobians, readout.
 //!
-//! Training is f32 and lives in [`crate::engine`]; this is the same cell evaluated in f64. Local derivatives
-//! come from dual numbers through the cell's own bodies, so that a new cell needs nothing here.
+//! Training is f32 and lives in [`crate::engine`]; this is the same cell evaluated in f64, and in intervals where
+//! something is to be proved. Local derivatives come from the cell's own bodies, so that a new cell needs nothing
+//! here: in f64 from its vector-Jacobian product, which takes what the step has computed already; in intervals from
+//! dual numbers through the step itself, so that a proof rests on nothing but the step.
+
+mod enclosure;
 
 use crate::architecture::{Architecture, Layout, Readout, with_cell};
 use crate::cells::{Cell, MAX_SLOTS};
+use crate::interval::{self, Interval};
 use crate::linear::{pseudo_inverse, transposed};
-use crate::scalar::Dual;
+use crate::scalar::{Dual, Scalar};
 use ndarray::{Array2, ArrayView2};
 
 /// A network with its parameters in f64.
@@ -23,28 +28,180 @@ pub struct Network {
 }
 
 /// What one step computes on the way, kept for the Jacobian.
-struct Step {
+struct Step<T> {
     /// Derivative of the rate of each unit by its state variables, [variable, unit].
-    rate_slopes: Vec<f64>,
+    rate_slopes: Vec<T>,
     /// Derivative of each hidden unit by its argument.
-    hidden_slopes: Vec<f64>,
+    hidden_slopes: Vec<T>,
     /// Derivative of the new state by the old of the same unit, [to variable, from variable, unit].
-    by_state: Vec<f64>,
+    by_state: Vec<T>,
     /// Derivative of the new state by the recurrent gates, [variable, gate, unit].
-    by_recurrent: Vec<f64>,
+    by_recurrent: Vec<T>,
     /// Derivative of the new state by the input gates, [variable, gate, unit].
-    by_input: Vec<f64>,
+    by_input: Vec<T>,
 }
 
-/// y += M x with M given by columns.
-fn add_product(columns: &[f64], x: &[f64], y: &mut [f64]) {
-    let rows = y.len();
-    for (&xj, column) in x.iter().zip(columns.chunks_exact(rows.max(1))) {
-        if xj != 0.0 {
-            for (yi, mij) in y.iter_mut().zip(column) {
-                *yi += mij * xj;
+/// One number per slot of a unit.
+type Slots<T> = [T; MAX_SLOTS];
+
+/// What `update` took and gave for one unit; only the cell's first slots of each mean something.
+struct Unit<T> {
+    s: Slots<T>,
+    zr: Slots<T>,
+    zx: Slots<T>,
+    p: Slots<T>,
+    h: Slots<T>,
+    tape: Slots<T>,
+}
+
+/// The derivatives of one unit: of its rate and of its new state variables, by what they depend on.
+struct Slopes<T> {
+    /// By state variable.
+    rate: Slots<T>,
+    /// Of each state variable by each of the old.
+    by_state: [Slots<T>; MAX_SLOTS],
+    /// Of each state variable by each recurrent gate.
+    by_recurrent: [Slots<T>; MAX_SLOTS],
+    /// Of each state variable by each input gate.
+    by_input: [Slots<T>; MAX_SLOTS],
+}
+
+impl<T: Scalar> Slopes<T> {
+    fn zero() -> Self {
+        let zero = [T::constant(0.0); MAX_SLOTS];
+        Slopes {
+            rate: zero,
+            by_state: [zero; MAX_SLOTS],
+            by_recurrent: [zero; MAX_SLOTS],
+            by_input: [zero; MAX_SLOTS],
+        }
+    }
+}
+
+/// A number type in which a whole network can be stepped: the weights are f64, the state is not.
+trait Number: Scalar {
+    /// y += M x with M given by columns.
+    fn add_product(columns: &[f64], x: &[Self], y: &mut [Self]);
+    /// dq / dg of a hidden unit with parameters `c`.
+    fn hidden_slope<C: Cell>(g: Self, q: Self, c: &[Self]) -> Self;
+    /// The derivatives of a unit that has been updated.
+    fn slopes<C: Cell>(unit: &Unit<Self>) -> Slopes<Self>;
+}
+
+impl Number for f64 {
+    fn add_product(columns: &[f64], x: &[f64], y: &mut [f64]) {
+        let rows = y.len();
+        for (&xj, column) in x.iter().zip(columns.chunks_exact(rows.max(1))) {
+            if xj != 0.0 {
+                for (yi, mij) in y.iter_mut().zip(column) {
+                    *yi += mij * xj;
+                }
             }
         }
+    }
+
+    #[inline(always)]
+    fn hidden_slope<C: Cell>(g: f64, q: f64, c: &[f64]) -> f64 {
+        let (mut dg, mut dc) = ([0.0], [0.0; MAX_SLOTS]);
+        C::hidden_vjp(
+            &[g],
+            &[q],
+            c,
+            &[1.0],
+            &mut dg,
+            &mut dc[..C::HIDDEN_PARAMETERS.len()],
+        );
+        dg[0]
+    }
+
+    #[inline(always)]
+    fn slopes<C: Cell>(unit: &Unit<f64>) -> Slopes<f64> {
+        let (states, gates) = (C::STATES, C::GATES);
+        let mut slopes = Slopes::zero();
+        let s = &unit.s[..states];
+        let p = &unit.p[..C::UNIT_PARAMETERS.len()];
+        let mut dp = [0.0; MAX_SLOTS];
+        let dp = &mut dp[..C::UNIT_PARAMETERS.len()];
+        let mut r = [0.0];
+        C::rate(s, p, &mut r);
+        C::rate_vjp(s, &r, p, &[1.0], &mut slopes.rate[..states], dp);
+        for k in 0..states {
+            let mut dh = [0.0; MAX_SLOTS];
+            dh[k] = 1.0;
+            C::update_vjp(
+                s,
+                &unit.h[..states],
+                &unit.tape[..C::TAPE],
+                p,
+                &dh[..states],
+                &mut slopes.by_state[k][..states],
+                &mut slopes.by_recurrent[k][..gates],
+                &mut slopes.by_input[k][..gates],
+                dp,
+            );
+        }
+        slopes
+    }
+}
+
+impl Number for Interval {
+    fn add_product(columns: &[f64], x: &[Interval], y: &mut [Interval]) {
+        interval::add_product(columns, x, y);
+    }
+
+    fn hidden_slope<C: Cell>(g: Interval, _q: Interval, c: &[Interval]) -> Interval {
+        let mut duals = [Dual::fixed(Interval::point(0.0)); MAX_SLOTS];
+        for (dual, c) in duals.iter_mut().zip(c) {
+            *dual = Dual::fixed(*c);
+        }
+        let mut q = [Dual::fixed(Interval::point(0.0))];
+        C::hidden(&[Dual::varying(g)], &duals[..c.len()], &mut q);
+        q[0].derivative
+    }
+
+    fn slopes<C: Cell>(unit: &Unit<Interval>) -> Slopes<Interval> {
+        let (states, gates) = (C::STATES, C::GATES);
+        let mut slopes = Slopes::zero();
+        let p = unit.p.map(Dual::fixed);
+        let p = &p[..C::UNIT_PARAMETERS.len()];
+        let [s, zr, zx] = [unit.s, unit.zr, unit.zx].map(|x| x.map(Dual::fixed));
+        let along = |x: &Slots<Dual<Interval>>, k: usize| {
+            let mut x = *x;
+            x[k] = Dual::varying(x[k].value);
+            x
+        };
+        let update = |s: &Slots<_>, zr: &Slots<_>, zx: &Slots<_>| {
+            let mut h = [Dual::fixed(Interval::point(0.0)); MAX_SLOTS];
+            let mut tape = h;
+            C::update(
+                &s[..states],
+                &zr[..gates],
+                &zx[..gates],
+                p,
+                &mut h[..states],
+                &mut tape[..C::TAPE],
+            );
+            h.map(|h| h.derivative)
+        };
+        for m in 0..states {
+            let s = along(&s, m);
+            let mut r = [Dual::fixed(Interval::point(0.0))];
+            C::rate(&s[..states], p, &mut r);
+            slopes.rate[m] = r[0].derivative;
+            let h = update(&s, &zr, &zx);
+            for k in 0..states {
+                slopes.by_state[k][m] = h[k];
+            }
+        }
+        // Proofs hold the input constant: of its slopes nothing is claimed.
+        slopes.by_input = [[Interval::WHOLE; MAX_SLOTS]; MAX_SLOTS];
+        for g in 0..gates {
+            let by_recurrent = update(&s, &along(&zr, g), &zx);
+            for k in 0..states {
+                slopes.by_recurrent[k][g] = by_recurrent[k];
+            }
+        }
+        slopes
     }
 }
 
@@ -99,7 +256,7 @@ impl Network {
 
     /// next = F(state, input).
     pub fn step(&self, state: &[f64], input: &[f64], next: &mut [f64]) {
-        with_cell!(self.architecture.cell, C => self.step_of::<C>(state, input, next, None));
+        with_cell!(self.architecture.cell, C => self.step_of::<C, f64>(state, input, next, None));
     }
 
     /// next = F(state, input) and jacobian = dF/dstate, row-major [to, from].
@@ -171,7 +328,7 @@ impl Network {
     /// The rates of a state: what the readout and the other units see, one per unit.
     pub fn rates(&self, state: &[f64]) -> Vec<f64> {
         with_cell!(self.architecture.cell, C => {
-            (0..self.architecture.units).map(|i| self.rate_of::<C>(state, i)).collect()
+            (0..self.architecture.units).map(|i| self.rate_of::<C, f64>(state, i)).collect()
         })
     }
 
@@ -256,172 +413,139 @@ impl Network {
         outputs
     }
 
-    fn unit_parameters<C: Cell>(&self, i: usize) -> [f64; MAX_SLOTS] {
-        let mut p = [0.0; MAX_SLOTS];
+    fn unit_parameters<C: Cell, T: Scalar>(&self, i: usize) -> Slots<T> {
+        let mut p = [T::constant(0.0); MAX_SLOTS];
         for (k, value) in p.iter_mut().take(C::UNIT_PARAMETERS.len()).enumerate() {
-            *value = self.parameters[self.layout.unit.start + k * self.architecture.units + i];
+            let at = self.layout.unit.start + k * self.architecture.units + i;
+            *value = T::constant(self.parameters[at]);
         }
         p
     }
 
-    fn hidden_parameters<C: Cell>(&self, l: usize) -> [f64; MAX_SLOTS] {
-        let mut c = [0.0; MAX_SLOTS];
+    fn hidden_parameters<C: Cell, T: Scalar>(&self, l: usize) -> Slots<T> {
+        let mut c = [T::constant(0.0); MAX_SLOTS];
         for (k, value) in c.iter_mut().take(C::HIDDEN_PARAMETERS.len()).enumerate() {
-            *value =
-                self.parameters[self.layout.hidden_unit.start + k * self.architecture.hidden + l];
+            let at = self.layout.hidden_unit.start + k * self.architecture.hidden + l;
+            *value = T::constant(self.parameters[at]);
         }
         c
     }
 
-    fn rate_of<C: Cell>(&self, state: &[f64], i: usize) -> f64 {
+    fn rate_of<C: Cell, T: Scalar>(&self, state: &[T], i: usize) -> T {
         let units = self.architecture.units;
-        let mut s = [0.0; MAX_SLOTS];
+        let mut s = [T::constant(0.0); MAX_SLOTS];
         for (k, value) in s.iter_mut().take(C::STATES).enumerate() {
             *value = state[k * units + i];
         }
-        let mut r = [0.0];
+        let mut r = [T::constant(0.0)];
         C::rate(
             &s[..C::STATES],
-            &self.unit_parameters::<C>(i)[..C::UNIT_PARAMETERS.len()],
+            &self.unit_parameters::<C, T>(i)[..C::UNIT_PARAMETERS.len()],
             &mut r,
         );
         r[0]
     }
 
-    fn step_with_slopes(&self, state: &[f64], input: &[f64], next: &mut [f64]) -> Step {
+    fn step_with_slopes<T: Number>(&self, state: &[T], input: &[f64], next: &mut [T]) -> Step<T> {
         let shape = self.architecture.cell.shape();
         let units = self.architecture.units;
+        let zeros = |count: usize| vec![T::constant(0.0); count];
         let mut step = Step {
-            rate_slopes: vec![0.0; shape.states * units],
-            hidden_slopes: vec![0.0; self.architecture.hidden],
-            by_state: vec![0.0; shape.states * shape.states * units],
-            by_recurrent: vec![0.0; shape.states * shape.gates * units],
-            by_input: vec![0.0; shape.states * shape.gates * units],
+            rate_slopes: zeros(shape.states * units),
+            hidden_slopes: zeros(self.architecture.hidden),
+            by_state: zeros(shape.states * shape.states * units),
+            by_recurrent: zeros(shape.states * shape.gates * units),
+            by_input: zeros(shape.states * shape.gates * units),
         };
-        with_cell!(self.architecture.cell, C => self.step_of::<C>(state, input, next, Some(&mut step)));
+        with_cell!(self.architecture.cell, C => self.step_of::<C, T>(state, input, next, Some(&mut step)));
         step
     }
 
+    /// zr and zx, [gate, unit], from what stands before W and from the input.
+    fn gates<T: Number>(&self, presynaptic: &[T], input: &[f64]) -> (Vec<T>, Vec<T>) {
+        let rows = self.architecture.cell.shape().gates * self.architecture.units;
+        let mut recurrent = vec![T::constant(0.0); rows];
+        T::add_product(&self.recurrent_columns, presynaptic, &mut recurrent);
+        let mut from_input = vec![T::constant(0.0); rows];
+        let bias = &self.parameters[self.layout.bias.clone()];
+        for (z, &bias) in from_input.iter_mut().zip(bias) {
+            *z = T::constant(bias);
+        }
+        let input: Vec<T> = input.iter().map(|&u| T::constant(u)).collect();
+        T::add_product(&self.input_columns, &input, &mut from_input);
+        (recurrent, from_input)
+    }
+
     /// The step, and with `slopes` its local derivatives.
-    fn step_of<C: Cell>(
+    fn step_of<C: Cell, T: Number>(
         &self,
-        state: &[f64],
+        state: &[T],
         input: &[f64],
-        next: &mut [f64],
-        mut slopes: Option<&mut Step>,
+        next: &mut [T],
+        mut slopes: Option<&mut Step<T>>,
     ) {
         let units = self.architecture.units;
         let (states, gates) = (C::STATES, C::GATES);
-        let rates: Vec<f64> = (0..units).map(|i| self.rate_of::<C>(state, i)).collect();
+        let zero = T::constant(0.0);
+        let rates: Vec<T> = (0..units).map(|i| self.rate_of::<C, T>(state, i)).collect();
         let presynaptic = if C::HAS_HIDDEN {
-            let mut g = vec![0.0; self.architecture.hidden];
-            add_product(&self.hidden_columns, &rates, &mut g);
+            let mut g = vec![zero; self.architecture.hidden];
+            T::add_product(&self.hidden_columns, &rates, &mut g);
             for (l, value) in g.iter_mut().enumerate() {
-                let c = self.hidden_parameters::<C>(l);
+                let c = self.hidden_parameters::<C, T>(l);
                 let c = &c[..C::HIDDEN_PARAMETERS.len()];
-                if let Some(step) = slopes.as_deref_mut() {
-                    let c = c.iter().map(|&c| Dual::fixed(c)).collect::<Vec<_>>();
-                    let mut q = [Dual::fixed(0.0)];
-                    C::hidden(&[Dual::varying(*value)], &c, &mut q);
-                    step.hidden_slopes[l] = q[0].derivative;
-                }
-                let mut q = [0.0];
+                let mut q = [zero];
                 C::hidden(&[*value], c, &mut q);
+                if let Some(step) = slopes.as_deref_mut() {
+                    step.hidden_slopes[l] = T::hidden_slope::<C>(*value, q[0], c);
+                }
                 *value = q[0];
             }
             g
         } else {
             rates
         };
-        let mut recurrent = vec![0.0; gates * units];
-        add_product(&self.recurrent_columns, &presynaptic, &mut recurrent);
-        let mut from_input = vec![0.0; gates * units];
-        let bias = &self.parameters[self.layout.bias.clone()];
-        from_input[..bias.len()].copy_from_slice(bias);
-        add_product(&self.input_columns, input, &mut from_input);
-
+        let (recurrent, from_input) = self.gates::<T>(&presynaptic, input);
         for i in 0..units {
-            let p = self.unit_parameters::<C>(i);
-            let p = &p[..C::UNIT_PARAMETERS.len()];
-            let mut s = [0.0; MAX_SLOTS];
-            let mut zr = [0.0; MAX_SLOTS];
-            let mut zx = [0.0; MAX_SLOTS];
+            let mut unit = Unit {
+                s: [zero; MAX_SLOTS],
+                zr: [zero; MAX_SLOTS],
+                zx: [zero; MAX_SLOTS],
+                p: self.unit_parameters::<C, T>(i),
+                h: [zero; MAX_SLOTS],
+                tape: [zero; MAX_SLOTS],
+            };
             for k in 0..states {
-                s[k] = state[k * units + i];
+                unit.s[k] = state[k * units + i];
             }
             for g in 0..gates {
-                zr[g] = recurrent[g * units + i];
-                zx[g] = from_input[g * units + i];
+                unit.zr[g] = recurrent[g * units + i];
+                unit.zx[g] = from_input[g * units + i];
             }
-            let mut h = [0.0; MAX_SLOTS];
-            let mut tape = [0.0; MAX_SLOTS];
             C::update(
-                &s[..states],
-                &zr[..gates],
-                &zx[..gates],
-                p,
-                &mut h[..states],
-                &mut tape[..C::TAPE],
+                &unit.s[..states],
+                &unit.zr[..gates],
+                &unit.zx[..gates],
+                &unit.p[..C::UNIT_PARAMETERS.len()],
+                &mut unit.h[..states],
+                &mut unit.tape[..C::TAPE],
             );
             for k in 0..states {
-                next[k * units + i] = h[k];
+                next[k * units + i] = unit.h[k];
             }
             if let Some(step) = slopes.as_deref_mut() {
-                self.slopes_of_unit::<C>(step, i, &s, &zr, &zx);
-            }
-        }
-    }
-
-    /// Local derivatives of unit `i`, one dual direction at a time.
-    fn slopes_of_unit<C: Cell>(
-        &self,
-        step: &mut Step,
-        i: usize,
-        s: &[f64; MAX_SLOTS],
-        zr: &[f64; MAX_SLOTS],
-        zx: &[f64; MAX_SLOTS],
-    ) {
-        let units = self.architecture.units;
-        let (states, gates) = (C::STATES, C::GATES);
-        let p = self.unit_parameters::<C>(i).map(Dual::fixed);
-        let p = &p[..C::UNIT_PARAMETERS.len()];
-        let fixed = |x: &[f64; MAX_SLOTS]| x.map(Dual::fixed);
-        let update = |s: &[Dual], zr: &[Dual], zx: &[Dual]| {
-            let mut h = [Dual::fixed(0.0); MAX_SLOTS];
-            let mut tape = [Dual::fixed(0.0); MAX_SLOTS];
-            C::update(
-                &s[..states],
-                &zr[..gates],
-                &zx[..gates],
-                p,
-                &mut h[..states],
-                &mut tape[..C::TAPE],
-            );
-            h
-        };
-        for m in 0..states {
-            let mut direction = fixed(s);
-            direction[m].derivative = 1.0;
-            let mut r = [Dual::fixed(0.0)];
-            C::rate(&direction[..states], p, &mut r);
-            step.rate_slopes[m * units + i] = r[0].derivative;
-            let h = update(&direction, &fixed(zr), &fixed(zx));
-            for (k, h) in h.iter().take(states).enumerate() {
-                step.by_state[(k * states + m) * units + i] = h.derivative;
-            }
-        }
-        for g in 0..gates {
-            let mut direction = fixed(zr);
-            direction[g].derivative = 1.0;
-            let h = update(&fixed(s), &direction, &fixed(zx));
-            for (k, h) in h.iter().take(states).enumerate() {
-                step.by_recurrent[(k * gates + g) * units + i] = h.derivative;
-            }
-            let mut direction = fixed(zx);
-            direction[g].derivative = 1.0;
-            let h = update(&fixed(s), &fixed(zr), &direction);
-            for (k, h) in h.iter().take(states).enumerate() {
-                step.by_input[(k * gates + g) * units + i] = h.derivative;
+                let of_unit = T::slopes::<C>(&unit);
+                for k in 0..states {
+                    step.rate_slopes[k * units + i] = of_unit.rate[k];
+                    for m in 0..states {
+                        step.by_state[(k * states + m) * units + i] = of_unit.by_state[k][m];
+                    }
+                    for g in 0..gates {
+                        let at = (k * gates + g) * units + i;
+                        step.by_recurrent[at] = of_unit.by_recurrent[k][g];
+                        step.by_input[at] = of_unit.by_input[k][g];
+                    }
+                }
             }
         }
     }

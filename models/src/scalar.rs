@@ -26,6 +26,16 @@ pub trait Scalar:
     fn relu(self) -> Self;
     /// 1 where x > 0, else 0.
     fn heaviside(self) -> Self;
+    /// x^2: tighter than x * x for an interval, which does not know that its factors are the same number.
+    #[inline(always)]
+    fn square(self) -> Self {
+        self * self
+    }
+    /// The derivative of [`heaviside`](Self::heaviside): 0, for an interval that holds the jump anything at all.
+    #[inline(always)]
+    fn heaviside_slope(self) -> Self {
+        Self::constant(0.0)
+    }
     /// Logistic function 1 / (1 + exp(-x)).
     ///
     /// By way of tanh, sigma(x) = (1 + tanh(x / 2)) / 2, which neither overflows nor cancels in the tails
@@ -134,67 +144,72 @@ scalar_for_float!(f32);
 scalar_for_float!(f64);
 
 /// A dual number a + b e with e^2 = 0: carries an exact derivative beside a value.
+///
+/// Over [`Interval`](crate::interval::Interval) both parts are enclosures: `value` of the function over the box that
+/// its arguments span, `derivative` of its slopes there, (f(x) - f(y)) / (x - y) for every x and y of the box. At
+/// a kink that is the hull of the one-sided derivatives (Clarke's generalised gradient), so that the mean value
+/// theorem holds for piecewise smooth bodies too (F. H. Clarke, Optimization and Nonsmooth Analysis, theorem 2.3.7).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Dual {
+pub struct Dual<T = f64> {
     /// The value.
-    pub value: f64,
+    pub value: T,
     /// The derivative along the chosen direction.
-    pub derivative: f64,
+    pub derivative: T,
 }
 
-impl Dual {
+impl<T: Scalar> Dual<T> {
     /// A number that does not vary along the chosen direction.
     #[inline(always)]
-    pub fn fixed(value: f64) -> Self {
+    pub fn fixed(value: T) -> Self {
         Dual {
             value,
-            derivative: 0.0,
+            derivative: T::constant(0.0),
         }
     }
     /// The number along which the derivative is taken.
     #[inline(always)]
-    pub fn varying(value: f64) -> Self {
+    pub fn varying(value: T) -> Self {
         Dual {
             value,
-            derivative: 1.0,
+            derivative: T::constant(1.0),
         }
     }
 }
 
-impl Add for Dual {
-    type Output = Dual;
+impl<T: Scalar> Add for Dual<T> {
+    type Output = Self;
     #[inline(always)]
-    fn add(self, other: Dual) -> Dual {
+    fn add(self, other: Self) -> Self {
         Dual {
             value: self.value + other.value,
             derivative: self.derivative + other.derivative,
         }
     }
 }
-impl Sub for Dual {
-    type Output = Dual;
+impl<T: Scalar> Sub for Dual<T> {
+    type Output = Self;
     #[inline(always)]
-    fn sub(self, other: Dual) -> Dual {
+    fn sub(self, other: Self) -> Self {
         Dual {
             value: self.value - other.value,
             derivative: self.derivative - other.derivative,
         }
     }
 }
-impl Mul for Dual {
-    type Output = Dual;
+impl<T: Scalar> Mul for Dual<T> {
+    type Output = Self;
     #[inline(always)]
-    fn mul(self, other: Dual) -> Dual {
+    fn mul(self, other: Self) -> Self {
         Dual {
             value: self.value * other.value,
             derivative: self.derivative * other.value + self.value * other.derivative,
         }
     }
 }
-impl Div for Dual {
-    type Output = Dual;
+impl<T: Scalar> Div for Dual<T> {
+    type Output = Self;
     #[inline(always)]
-    fn div(self, other: Dual) -> Dual {
+    fn div(self, other: Self) -> Self {
         let value = self.value / other.value;
         Dual {
             value,
@@ -202,10 +217,10 @@ impl Div for Dual {
         }
     }
 }
-impl Neg for Dual {
-    type Output = Dual;
+impl<T: Scalar> Neg for Dual<T> {
+    type Output = Self;
     #[inline(always)]
-    fn neg(self) -> Dual {
+    fn neg(self) -> Self {
         Dual {
             value: -self.value,
             derivative: -self.derivative,
@@ -213,10 +228,10 @@ impl Neg for Dual {
     }
 }
 
-impl Scalar for Dual {
+impl<T: Scalar> Scalar for Dual<T> {
     #[inline(always)]
     fn constant(value: f64) -> Self {
-        Dual::fixed(value)
+        Dual::fixed(T::constant(value))
     }
     #[inline(always)]
     fn exp(self) -> Self {
@@ -231,7 +246,7 @@ impl Scalar for Dual {
         let value = self.value.tanh();
         Dual {
             value,
-            derivative: self.derivative * (1.0 - value * value),
+            derivative: self.derivative * (T::constant(1.0) - value.square()),
         }
     }
     #[inline(always)]
@@ -243,7 +258,14 @@ impl Scalar for Dual {
     }
     #[inline(always)]
     fn heaviside(self) -> Self {
-        Dual::fixed(self.value.heaviside())
+        Dual {
+            value: self.value.heaviside(),
+            derivative: self.derivative * self.value.heaviside_slope(),
+        }
+    }
+    #[inline(always)]
+    fn heaviside_slope(self) -> Self {
+        Dual::fixed(self.value.heaviside_slope())
     }
 }
 

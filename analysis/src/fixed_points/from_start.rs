@@ -1,9 +1,12 @@
-//! The search from one start: damped Newton, Levenberg-Marquardt where it fails, and a polish.
+//! The search from one start: damped Newton, Levenberg-Marquardt where it fails, and a polish. It pauses after each
+//! Newton step, so that a start which has come near a point that another has found, and that was proved, can stop.
 
 use super::FixedPointSettings;
 use crate::Dynamics;
+use crate::certificates::Refusal;
 use crate::dense::{
-    Lu, cholesky, cholesky_solve, dot, infinity_norm, lower_gram, multiply_transposed,
+    Lu, cholesky, cholesky_solve, dot, identity_minus, infinity_norm, lower_gram,
+    multiply_transposed,
 };
 
 /// Halvings of a Newton step before it counts as failed.
@@ -11,21 +14,38 @@ const MAX_HALVINGS: usize = 6;
 /// The fraction of the decrease promised by the linear model that a Newton step must bring.
 const ARMIJO: f64 = 1e-4;
 /// Residual, relative to max(1, |x|_inf), below which the factors at hand serve further steps.
-const POLISH_FROM: f64 = 1e-6;
+const POLISH_FROM: f64 = 1e-4;
 /// Residual, relative to max(1, |x|_inf), below which the end of Levenberg-Marquardt is polished.
 const POLISH_AFTER_DESCENT: f64 = 1e-3;
 const MAX_POLISH_STEPS: usize = 30;
 /// A residual of this many eps max(1, |x|_inf) is as small as the rounding of F lets it be.
 const ROUNDING_ERRORS: f64 = 16.0;
-/// Levenberg-Marquardt stops where the slope |A^T f| / |f| falls below this.
-const SLOPE_GOAL: f64 = 1e-10;
+/// Newton steps that lower |f|^2 by less than half, after which Newton's method counts as stalled: it does so where the
+/// speed has a minimum that is no fixed point, and goes on for dozens of steps.
+const MAX_POOR_STEPS: usize = 2;
+/// Levenberg-Marquardt stops where the slope |A^T f| / |f| falls below this: the steps are governed by the speed, which
+/// no longer shows differences at the square root of the machine precision.
+const SLOPE_GOAL: f64 = 1e-7;
+/// A Levenberg-Marquardt step up to this, relative to max(1, |x|_inf), hardly changes A.
+const SHORT_STEP: f64 = 0.05;
 /// A slope up to this is a local minimum of the speed: near one the speed is flat, and rounding
 /// hides its slope below about the square root of the machine precision.
 const SLOPE_LIMIT: f64 = 1e-5;
 
-/// How the search from one start ended.
+/// The largest residual of a fixed point: the tolerance, or what rounding leaves where that is more.
+pub(super) fn allowed_residual(state: &[f64], tolerance: f64) -> f64 {
+    tolerance.max(ROUNDING_ERRORS * f64::EPSILON * infinity_norm(state).max(1.0))
+}
+
+/// Where the search from one start stands, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outcome {
+    /// Newton's method goes on.
+    Running,
+    /// Newton's method has failed.
+    Stalled,
+    /// In the ball of uniqueness of the proved fixed point at this place in the list.
+    Joined(usize),
     /// At a fixed point.
     Converged,
     /// At a local minimum of the speed.
@@ -36,17 +56,54 @@ pub(super) enum Outcome {
     NotFinite,
 }
 
-/// Where the search from one start ended.
+/// The search from one start.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) state: Vec<f64>,
     pub(super) speed: f64,
     pub(super) residual: f64,
+    /// The speed at the start itself.
+    pub(super) start_speed: f64,
     pub(super) outcome: Outcome,
     pub(super) iterations: usize,
+    /// Newton steps that brought little.
+    poor: usize,
     /// How far from here the fixed point may be for all that f64 can tell, in the infinity norm:
     /// the last Newton correction, and a rounding error of F taken through (I - J)^-1.
     pub(super) uncertainty: f64,
+    /// Why no proof was had of what it converged to.
+    pub(super) refusal: Option<Refusal>,
+}
+
+impl Candidate {
+    pub(super) fn new(start: Vec<f64>) -> Self {
+        Self {
+            state: start,
+            speed: f64::NAN,
+            residual: f64::NAN,
+            start_speed: f64::NAN,
+            outcome: Outcome::Running,
+            iterations: 0,
+            poor: 0,
+            uncertainty: f64::INFINITY,
+            refusal: None,
+        }
+    }
+}
+
+/// A proved fixed point and the ball in which it is the only one.
+#[derive(Clone, Debug)]
+pub(super) struct Ball {
+    pub(super) centre: Vec<f64>,
+    pub(super) radius: f64,
+}
+
+/// The place of the ball that holds `state`, the first where several do.
+pub(super) fn ball_around(balls: &[Ball], state: &[f64]) -> Option<usize> {
+    balls.iter().position(|ball| {
+        let pairs = state.iter().zip(&ball.centre);
+        pairs.clone().all(|(x, c)| (x - c).abs() <= ball.radius)
+    })
 }
 
 /// A point with its residual f = x - F(x, u) and the derivative of that, A = I - J, row-major.
@@ -111,88 +168,119 @@ impl<'a, D: Dynamics + ?Sized> Searcher<'a, D> {
         }
     }
 
-    pub(super) fn search(&mut self, start: impl Iterator<Item = f64>) -> Candidate {
-        for (x, start) in self.point.x.iter_mut().zip(start) {
-            *x = start;
+    /// One Newton step from where the candidate stands, and the polish where it has arrived.
+    ///
+    /// Solves A d = -f and takes x + t d with the first t = 1, 1/2, 1/4, ... that lowers |f|^2 enough.
+    pub(super) fn newton(&mut self, candidate: &mut Candidate, balls: &[Ball]) {
+        let first = candidate.iterations == 0;
+        if let Some(ball) = ball_around(balls, &candidate.state) {
+            candidate.outcome = Outcome::Joined(ball);
+            return;
         }
-        let mut iterations = 0;
-        if !infinity_norm(&self.point.x).is_finite() || !self.linearise() {
-            return self.candidate(Outcome::NotFinite, iterations, f64::INFINITY);
+        if !self.start(&candidate.state) {
+            // Beyond the start the step is finite, as its residual was seen to fall.
+            candidate.outcome = if first {
+                Outcome::NotFinite
+            } else {
+                Outcome::Exhausted
+            };
+            return;
         }
-        self.factored = false;
-        if self.newton(&mut iterations) {
-            if let Some(uncertainty) = self.polish() {
-                return self.candidate(Outcome::Converged, iterations, uncertainty);
+        if first {
+            candidate.start_speed = self.point.speed();
+            if self.has_arrived() {
+                self.settle(candidate);
+                return;
             }
-            self.linearise();
         }
-        let outcome = self.levenberg_marquardt(&mut iterations);
-        self.factored = false;
-        if self.point.residual() <= POLISH_AFTER_DESCENT * self.point.scale() {
+        if candidate.iterations >= self.settings.max_newton_iterations {
+            candidate.outcome = Outcome::Stalled;
+            return;
+        }
+        candidate.iterations += 1;
+        candidate.outcome = Outcome::Stalled;
+        if !self.newton_step() {
+            return;
+        }
+        // A nearly singular A sends the step far away, where the model means nothing.
+        let length = dot(&self.step, &self.step).sqrt();
+        let longest = dot(&self.point.x, &self.point.x).sqrt().max(1.0);
+        let mut t = if length > longest {
+            longest / length
+        } else {
+            1.0
+        };
+        let squared = dot(&self.point.f, &self.point.f);
+        for _ in 0..=MAX_HALVINGS {
+            self.try_step(t);
+            let trial = dot(&self.trial_f, &self.trial_f);
+            // d|f|^2 / dt = -2 |f|^2 along the Newton direction
+            if trial <= (1.0 - 2.0 * ARMIJO * t) * squared {
+                std::mem::swap(&mut self.point.x, &mut self.trial_x);
+                std::mem::swap(&mut self.point.f, &mut self.trial_f);
+                candidate.state.copy_from_slice(&self.point.x);
+                candidate.poor += usize::from(trial > 0.5 * squared);
+                if self.has_arrived() {
+                    match ball_around(balls, &candidate.state) {
+                        Some(ball) => candidate.outcome = Outcome::Joined(ball),
+                        None => self.settle(candidate),
+                    }
+                } else if candidate.poor < MAX_POOR_STEPS {
+                    candidate.outcome = Outcome::Running;
+                }
+                return;
+            }
+            t *= 0.5;
+        }
+    }
+
+    /// Levenberg-Marquardt for a candidate on which Newton's method has failed.
+    pub(super) fn descend(&mut self, candidate: &mut Candidate, balls: &[Ball]) {
+        if !self.start(&candidate.state) {
+            candidate.outcome = Outcome::Exhausted;
+            return;
+        }
+        let outcome = self.levenberg_marquardt(&mut candidate.iterations, balls);
+        if !matches!(outcome, Outcome::Joined(_))
+            && self.point.residual() <= POLISH_AFTER_DESCENT * self.point.scale()
+        {
             let x = self.point.x.clone();
-            if let Some(uncertainty) = self.polish() {
-                return self.candidate(Outcome::Converged, iterations, uncertainty);
+            self.settle(candidate);
+            if candidate.outcome == Outcome::Converged {
+                return;
             }
             // No fixed point here: back to the minimum, which the polish may have left.
-            self.point.x = x;
-            self.linearise();
+            self.start(&x);
         }
-        self.candidate(outcome, iterations, f64::INFINITY)
+        self.report(candidate, outcome, f64::INFINITY);
     }
 
-    fn candidate(&self, outcome: Outcome, iterations: usize, uncertainty: f64) -> Candidate {
-        let finite = outcome != Outcome::NotFinite;
-        Candidate {
-            state: self.point.x.clone(),
-            speed: if finite { self.point.speed() } else { f64::NAN },
-            residual: if finite {
-                self.point.residual()
-            } else {
-                f64::NAN
-            },
-            outcome,
-            iterations,
-            uncertainty,
-        }
+    /// Linearises at a state; the factors of another are of no use there. False where that is not finite.
+    fn start(&mut self, state: &[f64]) -> bool {
+        self.point.x.copy_from_slice(state);
+        self.factored = false;
+        infinity_norm(state).is_finite() && self.linearise()
     }
 
-    /// Damped Newton on f(x) = 0: solves A d = -f and takes x + t d with the first
-    /// t = 1, 1/2, 1/4, ... that lowers |f|^2 enough. True where the residual has become small
-    /// enough for the polish, false where the method fails or runs out of iterations.
-    fn newton(&mut self, iterations: &mut usize) -> bool {
-        for _ in 0..self.settings.max_newton_iterations {
-            if self.point.residual() <= POLISH_FROM * self.point.scale() {
-                return true;
-            }
-            *iterations += 1;
-            if !self.newton_step() {
-                return false;
-            }
-            // A nearly singular A sends the step far away, where the model means nothing.
-            let length = dot(&self.step, &self.step).sqrt();
-            let longest = dot(&self.point.x, &self.point.x).sqrt().max(1.0);
-            let mut t = if length > longest {
-                longest / length
-            } else {
-                1.0
-            };
-            let squared = dot(&self.point.f, &self.point.f);
-            let mut halvings = 0;
-            loop {
-                self.try_step(t);
-                let trial = dot(&self.trial_f, &self.trial_f);
-                // d|f|^2 / dt = -2 |f|^2 along the Newton direction
-                if trial <= (1.0 - 2.0 * ARMIJO * t) * squared && self.accept() {
-                    break;
-                }
-                if halvings == MAX_HALVINGS {
-                    return false;
-                }
-                halvings += 1;
-                t *= 0.5;
-            }
-        }
+    /// Whether the residual is small enough for the polish.
+    fn has_arrived(&self) -> bool {
         self.point.residual() <= POLISH_FROM * self.point.scale()
+    }
+
+    /// Polishes the point: a fixed point, or stalled.
+    fn settle(&mut self, candidate: &mut Candidate) {
+        match self.polish() {
+            Some(uncertainty) => self.report(candidate, Outcome::Converged, uncertainty),
+            None => candidate.outcome = Outcome::Stalled,
+        }
+    }
+
+    fn report(&self, candidate: &mut Candidate, outcome: Outcome, uncertainty: f64) {
+        candidate.state.copy_from_slice(&self.point.x);
+        candidate.speed = self.point.speed();
+        candidate.residual = self.point.residual();
+        candidate.outcome = outcome;
+        candidate.uncertainty = uncertainty;
     }
 
     /// Newton steps until the residual stops falling, with factors kept for as long as they serve.
@@ -251,33 +339,41 @@ impl<'a, D: Dynamics + ?Sized> Searcher<'a, D> {
 
     /// Whether the residual is as small as the rounding of F lets it be.
     fn is_exact(&self) -> bool {
-        self.point.residual() <= ROUNDING_ERRORS * f64::EPSILON * self.point.scale()
+        self.point.residual() <= allowed_residual(&self.point.x, 0.0)
     }
 
     /// Whether the residual is within the tolerance, or what rounding leaves of it.
     fn is_fixed(&self) -> bool {
-        self.point.residual() <= self.settings.tolerance || self.is_exact()
+        self.point.residual() <= allowed_residual(&self.point.x, self.settings.tolerance)
     }
 
     /// Levenberg-Marquardt on q = 1/2 |f|^2: solves (A^T A + mu I) d = -A^T f, with mu governed by
     /// how well the model foretold the decrease (H. B. Nielsen, IMM-REP-1999-05).
-    fn levenberg_marquardt(&mut self, iterations: &mut usize) -> Outcome {
+    fn levenberg_marquardt(&mut self, iterations: &mut usize, balls: &[Ball]) -> Outcome {
         let dim = self.point.x.len();
         let mut speed = self.point.speed();
-        self.normal_equations();
+        self.normal_matrix();
+        self.steepest_descent();
         let mut mu = 1e-3 * self.largest_diagonal();
         let mut growth = 2.0;
+        // Near a minimum, where steps are short and the slope falls fast, old factors serve as well as new ones.
+        let mut factored = false;
         for _ in 0..self.settings.max_levenberg_marquardt_iterations {
-            if self.is_exact() || self.slope() <= SLOPE_GOAL {
+            let slope = self.slope();
+            if self.is_exact() || slope <= SLOPE_GOAL {
                 break;
             }
             *iterations += 1;
-            self.factor.copy_from_slice(&self.gram);
-            for i in 0..dim {
-                self.factor[i * dim + i] += mu;
+            let reused = factored;
+            if !factored {
+                self.factor.copy_from_slice(&self.gram);
+                for i in 0..dim {
+                    self.factor[i * dim + i] += mu;
+                }
+                factored = cholesky(&mut self.factor, dim);
             }
             let mut accepted = false;
-            if cholesky(&mut self.factor, dim) {
+            if factored {
                 for (step, gradient) in self.step.iter_mut().zip(&self.gradient) {
                     *step = -gradient;
                 }
@@ -294,12 +390,24 @@ impl<'a, D: Dynamics + ?Sized> Searcher<'a, D> {
                 if gain > 0.0 && self.accept() {
                     accepted = true;
                     speed = trial;
-                    self.normal_equations();
-                    mu *= (1.0 - (2.0 * gain - 1.0).powi(3)).max(1.0 / 3.0);
-                    growth = 2.0;
+                    if let Some(ball) = ball_around(balls, &self.point.x) {
+                        return Outcome::Joined(ball);
+                    }
+                    self.steepest_descent();
+                    factored = infinity_norm(&self.step) <= SHORT_STEP * self.point.scale()
+                        && self.slope() <= 0.5 * slope;
+                    if !factored {
+                        self.normal_matrix();
+                        mu *= (1.0 - (2.0 * gain - 1.0).powi(3)).max(1.0 / 3.0);
+                        growth = 2.0;
+                    }
                 }
             }
-            if !accepted {
+            if !accepted && reused {
+                self.normal_matrix();
+                factored = false;
+            } else if !accepted {
+                factored = false;
                 mu = mu.max(f64::EPSILON * self.largest_diagonal()) * growth;
                 growth *= 2.0;
                 if !mu.is_finite() {
@@ -314,9 +422,13 @@ impl<'a, D: Dynamics + ?Sized> Searcher<'a, D> {
         }
     }
 
-    /// A^T A and A^T f at the point.
-    fn normal_equations(&mut self) {
+    /// A^T A at the point.
+    fn normal_matrix(&mut self) {
         lower_gram(&self.point.a, self.point.x.len(), &mut self.gram);
+    }
+
+    /// A^T f at the point, the gradient of the speed.
+    fn steepest_descent(&mut self) {
         multiply_transposed(&self.point.a, &self.point.f, &mut self.gradient);
     }
 
@@ -379,13 +491,6 @@ impl<'a, D: Dynamics + ?Sized> Searcher<'a, D> {
         for (f, x) in f.iter_mut().zip(x.iter()) {
             *f = x - *f;
         }
-        for v in a.iter_mut() {
-            *v = -*v;
-        }
-        for v in a.iter_mut().step_by(x.len() + 1) {
-            *v += 1.0;
-        }
-        // A sum is finite only if its terms are; a finite overflow is no less unusable.
-        f.iter().sum::<f64>().is_finite() && dot(a, a).is_finite()
+        identity_minus(a, x.len()) && f.iter().sum::<f64>().is_finite()
     }
 }

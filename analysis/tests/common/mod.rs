@@ -6,6 +6,8 @@ use std::path::Path;
 use ndarray::{Array1, Array2};
 use ndarray_npy::NpzReader;
 use nullcline_analysis::Dynamics;
+use nullcline_models::architecture::{Architecture, CellKind, Readout};
+use nullcline_models::network::Network;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use rand_distr::StandardNormal;
 
@@ -295,4 +297,107 @@ pub fn visited_states(dynamics: &impl Dynamics, steps: usize, seed: u64) -> Arra
         }
     }
     states
+}
+
+/// An architecture without readout bias, for maps of states alone; `hidden` counts for cells that have such a layer.
+pub fn architecture(cell: CellKind, inputs: usize, units: usize, hidden: usize) -> Architecture {
+    Architecture {
+        cell,
+        inputs,
+        units,
+        hidden: if cell.shape().has_hidden { hidden } else { 0 },
+        outputs: 1,
+        bias: true,
+        readout: Readout::LinearWithoutBias,
+        train_leak: false,
+    }
+}
+
+/// A network of any cell: recurrent weights of standard deviation `gain` / sqrt(columns), inputs of 1, biases of 0.2,
+/// leaks from 0.1 to 0.9, diagonals of the PLRNN from -0.9 to 0.9, hidden thresholds of 0.5.
+pub fn random_network(
+    cell: CellKind,
+    inputs: usize,
+    units: usize,
+    hidden: usize,
+    gain: f64,
+    seed: u64,
+) -> Network {
+    let architecture = architecture(cell, inputs, units, hidden);
+    let layout = architecture.layout();
+    let mut parameters = vec![0.0; layout.total];
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let shape = cell.shape();
+    let recurrent = gain / (architecture.recurrent_columns() as f64).sqrt();
+    for (range, scale) in [
+        (layout.recurrent, recurrent),
+        (layout.hidden, 1.0 / (units as f64).sqrt()),
+        (layout.input, 1.0),
+        (layout.bias, 0.2),
+        (layout.hidden_unit, 0.5),
+    ] {
+        for p in &mut parameters[range] {
+            *p = scale * rng.sample::<f64, _>(StandardNormal);
+        }
+    }
+    for (k, name) in shape.unit_parameters.iter().enumerate() {
+        let (low, high) = match *name {
+            "leak" => (0.1, 0.9),
+            "a" => (-0.9, 0.9),
+            _ => (-0.2, 0.2),
+        };
+        let start = layout.unit.start + k * units;
+        for p in &mut parameters[start..start + units] {
+            *p = rng.random_range(low..high);
+        }
+    }
+    Network::from_f64(architecture, parameters)
+}
+
+/// x' = tanh(W x + b), row by row.
+pub fn tanh_network(weights: &[f64], bias: &[f64]) -> Network {
+    let architecture = architecture(CellKind::VanillaTanh, 0, bias.len(), 0);
+    let layout = architecture.layout();
+    let mut parameters = vec![0.0; layout.total];
+    parameters[layout.recurrent].copy_from_slice(weights);
+    parameters[layout.bias].copy_from_slice(bias);
+    Network::from_f64(architecture, parameters)
+}
+
+/// [`reference_tanh`] as a network of the program.
+pub fn flip_flop_tanh() -> (Network, Array2<f64>) {
+    let (reference, points) = reference_tanh();
+    let architecture = architecture(CellKind::VanillaTanh, 3, 16, 0);
+    let layout = architecture.layout();
+    let mut parameters = vec![0.0; layout.total];
+    fill(&mut parameters[layout.recurrent], &reference.recurrent);
+    fill(&mut parameters[layout.input], &reference.input);
+    fill(&mut parameters[layout.bias], &reference.bias);
+    (Network::from_f64(architecture, parameters), points)
+}
+
+/// [`reference_gru`] as a network of the program.
+pub fn flip_flop_gru() -> (Network, Array2<f64>) {
+    let (reference, points) = reference_gru();
+    let architecture = architecture(CellKind::Gru, 3, 16, 0);
+    let layout = architecture.layout();
+    let mut parameters = vec![0.0; layout.total];
+    fill(&mut parameters[layout.recurrent], &reference.recurrent);
+    fill(&mut parameters[layout.input], &reference.input);
+    // Reset and update gates see the sum of both biases, the new gate keeps them apart.
+    let mut bias = reference.input_bias.clone();
+    for k in 0..32 {
+        bias[k] += reference.recurrent_bias[k];
+    }
+    fill(&mut parameters[layout.bias], &bias);
+    let new_gate = reference.recurrent_bias.slice(ndarray::s![32..]).to_owned();
+    fill(&mut parameters[layout.unit], &new_gate);
+    (Network::from_f64(architecture, parameters), points)
+}
+
+fn fill<D: ndarray::Dimension>(to: &mut [f64], from: &ndarray::Array<f64, D>) {
+    assert_eq!(to.len(), from.len());
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
 }
