@@ -50,10 +50,10 @@ fn multiply_add<const FUSED: bool>(a: f64, b: f64, c: f64) -> f64 {
 
 /// The left factor of a product: element (i, k) is `values[i * row + k * column]`.
 #[derive(Clone, Copy)]
-struct Left<'a> {
-    values: &'a [f64],
-    row: usize,
-    column: usize,
+pub(crate) struct Left<'a> {
+    pub(crate) values: &'a [f64],
+    pub(crate) row: usize,
+    pub(crate) column: usize,
 }
 
 /// A tile of ROWS x COLUMNS at (i, j): out += sign (left right), right of `inner` rows with stride `stride`.
@@ -578,6 +578,116 @@ pub(crate) fn dot_moduli(a: &[f64], b: &[f64]) -> f64 {
     }
     let rest = a_rest.iter().zip(b_rest).map(|(a, b)| (a * b).abs());
     (sums[0] + sums[1]) + (sums[2] + sums[3]) + rest.sum::<f64>()
+}
+
+/// `out` = A B, with A of `inner` columns and B and `out` of `columns`.
+pub(crate) fn product(a: Left<'_>, b: &[f64], inner: usize, columns: usize, out: &mut [f64]) {
+    out.fill(0.0);
+    let instructions = Instructions::detect();
+    add_product(instructions, a, b, inner, columns, 0, 1.0, false, out);
+}
+
+/// The columns of a panel, `[row][PANEL]` and padded with zeros, by modified Gram-Schmidt. `lengths` come as the squares
+/// of the lengths that the columns had at first, and become the diagonal of R.
+#[inline(always)]
+fn orthonormalise_panel<const FUSED: bool>(panel: &mut [f64], lengths: &mut [f64], rounding: f64) {
+    for k in 0..lengths.len() {
+        // What the column has in common with those after it, and its own square.
+        let mut products = [0.0; PANEL];
+        for row in panel.chunks_exact(PANEL) {
+            for (product, x) in products.iter_mut().zip(row) {
+                *product = multiply_add::<FUSED>(row[k], *x, *product);
+            }
+        }
+        // What is left of a column at the level of rounding is nothing.
+        let square = products[k];
+        let left = square > rounding * lengths[k];
+        lengths[k] = if left { square.sqrt() } else { 0.0 };
+        let scale = if left { 1.0 / lengths[k] } else { 0.0 };
+        let inverse = if left { 1.0 / square } else { 0.0 };
+        for (j, product) in products.iter_mut().enumerate() {
+            *product = if j > k { -inverse * *product } else { 0.0 };
+        }
+        for row in panel.chunks_exact_mut(PANEL) {
+            let x = row[k];
+            for (y, product) in row.iter_mut().zip(&products) {
+                *y = multiply_add::<FUSED>(x, *product, *y);
+            }
+            row[k] = x * scale;
+        }
+    }
+}
+
+/// [`orthonormalise`], panel by panel: each is taken out of the columns after it by two products.
+#[inline(always)]
+fn orthonormalise_body<const FUSED: bool>(
+    a: &mut [f64],
+    columns: usize,
+    lengths: &mut [f64],
+    scratch: &mut [f64],
+) {
+    let (panel, products) = scratch.split_at_mut(a.len() / columns * PANEL);
+    let rounding = (columns as f64 * f64::EPSILON).powi(2);
+    lengths.fill(0.0);
+    for row in a.chunks_exact(columns) {
+        for (square, x) in lengths.iter_mut().zip(row) {
+            *square = multiply_add::<FUSED>(*x, *x, *square);
+        }
+    }
+    for first in (0..columns).step_by(PANEL) {
+        let end = columns.min(first + PANEL);
+        panel.fill(0.0);
+        for (row, from) in panel.chunks_exact_mut(PANEL).zip(a.chunks_exact(columns)) {
+            row[..end - first].copy_from_slice(&from[first..end]);
+        }
+        orthonormalise_panel::<FUSED>(panel, &mut lengths[first..end], rounding);
+        for (row, to) in panel.chunks_exact(PANEL).zip(a.chunks_exact_mut(columns)) {
+            to[first..end].copy_from_slice(&row[..end - first]);
+        }
+        if end < columns {
+            let rows = panel.len() / PANEL;
+            products.fill(0.0);
+            let (transposed, plain) = (
+                Left {
+                    values: panel,
+                    row: 1,
+                    column: PANEL,
+                },
+                Left {
+                    values: panel,
+                    row: PANEL,
+                    column: 1,
+                },
+            );
+            // A -= Q (Q' A)
+            add_product_body::<FUSED>(transposed, a, rows, columns, end, 1.0, false, products);
+            add_product_body::<FUSED>(plain, products, PANEL, columns, end, -1.0, false, a);
+        }
+    }
+}
+
+for_every_processor! {
+    fn orthonormalise_with(
+        a: &mut [f64], columns: usize, lengths: &mut [f64], scratch: &mut [f64],
+    ) = orthonormalise_body
+}
+
+/// The factors A = Q R of a matrix of `columns` columns by modified Gram-Schmidt: Q takes the place of A, and
+/// `lengths` the diagonal of R. The columns of Q are orthogonal to within rounding times the condition of A (A. Bjorck,
+/// BIT 7, 1, 1967); a column that is nothing, or lies in the span of those before it to rounding, has length 0 and
+/// becomes 0. `scratch` has [`orthonormalise_scratch`] numbers.
+pub(crate) fn orthonormalise(
+    a: &mut [f64],
+    columns: usize,
+    lengths: &mut [f64],
+    scratch: &mut [f64],
+) {
+    orthonormalise_with(Instructions::detect(), a, columns, lengths, scratch);
+}
+
+/// Numbers that [`orthonormalise`] needs beside a matrix.
+pub(crate) fn orthonormalise_scratch(rows: usize, columns: usize) -> usize {
+    PANEL * (rows + columns)
 }
 
 /// `out` = A B, all `dim` x `dim`, row-major.

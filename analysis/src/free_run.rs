@@ -13,6 +13,39 @@ pub enum RunInput<'a> {
     Sequence(ArrayView2<'a, f64>),
 }
 
+impl RunInput<'_> {
+    /// That there is an input of `dim` numbers for each of `steps` steps.
+    pub(crate) fn check(&self, dim: usize, steps: usize) -> Result<(), Error> {
+        let width = match self {
+            RunInput::Constant(input) => input.len(),
+            RunInput::Sequence(inputs) => {
+                if inputs.nrows() < steps {
+                    return Err(Error::Shape {
+                        what: "inputs, rows",
+                        expected: steps,
+                        found: inputs.nrows(),
+                    });
+                }
+                inputs.ncols()
+            }
+        };
+        Error::check_shape("input", dim, width)
+    }
+
+    /// The input at a step; a row of a sequence is copied to `current`.
+    pub(crate) fn at<'b>(&'b self, step: usize, current: &'b mut [f64]) -> &'b [f64] {
+        match self {
+            RunInput::Constant(input) => input,
+            RunInput::Sequence(inputs) => {
+                for (current, &v) in current.iter_mut().zip(inputs.row(step)) {
+                    *current = v;
+                }
+                current
+            }
+        }
+    }
+}
+
 /// How long a free run goes on, and what is kept of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FreeRunSettings {
@@ -79,20 +112,7 @@ pub fn free_run<D: Dynamics + ?Sized>(
 ) -> Result<FreeRun, Error> {
     let dim = dynamics.state_dim();
     Error::check_shape("start", dim, start.len())?;
-    let width = match input {
-        RunInput::Constant(input) => input.len(),
-        RunInput::Sequence(inputs) => {
-            if inputs.nrows() < settings.steps {
-                return Err(Error::Shape {
-                    what: "inputs, rows",
-                    expected: settings.steps,
-                    found: inputs.nrows(),
-                });
-            }
-            inputs.ncols()
-        }
-    };
-    Error::check_shape("input", dynamics.input_dim(), width)?;
+    input.check(dynamics.input_dim(), settings.steps)?;
     if settings.keep_every == 0 {
         return Err(Error::Setting {
             what: "keep_every",
@@ -114,7 +134,7 @@ pub fn free_run<D: Dynamics + ?Sized>(
     let mut stop = None;
     let mut state = start.to_vec();
     let mut next = vec![0.0; dim];
-    let mut current = vec![0.0; width];
+    let mut current = vec![0.0; dynamics.input_dim()];
     for step in 0..=settings.steps {
         if !state.iter().all(|v| v.is_finite()) {
             stop = Some(Stop::NotFinite { step });
@@ -133,15 +153,7 @@ pub fn free_run<D: Dynamics + ?Sized>(
         if step == settings.steps {
             break;
         }
-        match input {
-            RunInput::Constant(input) => dynamics.step(&state, input, &mut next),
-            RunInput::Sequence(inputs) => {
-                for (current, &v) in current.iter_mut().zip(inputs.row(step)) {
-                    *current = v;
-                }
-                dynamics.step(&state, &current, &mut next);
-            }
-        }
+        dynamics.step(&state, input.at(step, &mut current), &mut next);
         std::mem::swap(&mut state, &mut next);
     }
     let states = Array2::from_shape_fn((rows, dim), |(r, c)| kept[r * dim + c]);

@@ -11,6 +11,7 @@ mod error;
 pub mod fixed_points;
 pub mod free_run;
 pub mod linearization;
+pub mod lyapunov;
 mod network;
 pub mod pca;
 pub mod peaks;
