@@ -6,6 +6,7 @@
 pub mod fixed_points;
 mod free_run;
 mod linearization;
+mod lyapunov;
 mod performance;
 mod state_space;
 mod trials;
@@ -58,6 +59,7 @@ pub static ANALYSES: &[AnalysisKind] = &[
     trials::KIND,
     fixed_points::KIND,
     linearization::KIND,
+    lyapunov::KIND,
     state_space::KIND,
     free_run::KIND,
 ];

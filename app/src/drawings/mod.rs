@@ -3,6 +3,7 @@
 
 mod delay_space;
 mod generated;
+mod lyapunov;
 mod recording;
 mod spectrum;
 mod state_space;
@@ -32,6 +33,7 @@ pub static FIGURES: &[FigureKind] = &[
     trial::KIND,
     state_space::KIND,
     spectrum::KIND,
+    lyapunov::KIND,
     generated::KIND,
     delay_space::KIND,
 ];

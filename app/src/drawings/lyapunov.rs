@@ -1,0 +1,76 @@
+//! Lyapunov exponents, and how they settled.
+
+use super::{FigureKind, pick, rows_of_network, shown_network};
+use crate::results::Results;
+use nullcline_data::Result;
+use nullcline_figures::Figure;
+use nullcline_figures::figure::{Axis, Panel, Plane, Role, Series, Style};
+
+/// The registry's entry.
+pub const KIND: FigureKind = FigureKind {
+    name: "lyapunov",
+    summary: "the Lyapunov exponents of a network by rank, and their averages over the steps",
+    needs: &["lyapunov", "lyapunov_convergence"],
+    build,
+};
+
+/// Exponents whose averages are shown over time.
+const CURVES: usize = 5;
+
+fn build(results: &Results) -> Result<Option<Figure>> {
+    let (Some(table), Some(convergence)) = (
+        results.table("lyapunov"),
+        results.table("lyapunov_convergence"),
+    ) else {
+        return Ok(None);
+    };
+    let network = shown_network(results);
+    let rows = rows_of_network(table, network)?;
+    // A direction that is crushed to nothing has no place on the axis.
+    let (ranks, exponents): (Vec<f64>, Vec<f64>) = pick(table, "index", &rows)?
+        .into_iter()
+        .map(|index| index + 1.0)
+        .zip(pick(table, "exponent", &rows)?)
+        .filter(|(_, exponent)| exponent.is_finite())
+        .unzip();
+    if exponents.is_empty() {
+        return Ok(None);
+    }
+    let below = rows.len() - exponents.len();
+    let zero = || Series::horizontal_rule(0.0, Role::Guide);
+    let spectrum = Plane::new(Axis::new("Exponent", "rank"), Axis::new("*λ*", "1/step"))
+        .with(zero())
+        .with(Series::points(ranks, exponents, Role::Stable));
+
+    let rows = rows_of_network(convergence, network)?;
+    let steps = pick(convergence, "step", &rows)?;
+    let indices = pick(convergence, "index", &rows)?;
+    let averages = pick(convergence, "exponent", &rows)?;
+    let mut settling = Plane::new(
+        Axis::new("Time", "steps"),
+        Axis::new("*λ* so far", "1/step"),
+    )
+    .with(zero());
+    for k in 0..CURVES {
+        let (x, y): (Vec<f64>, Vec<f64>) = (0..rows.len())
+            .filter(|&i| indices[i] == k as f64 && averages[i].is_finite())
+            .map(|i| (steps[i], averages[i]))
+            .unzip();
+        if !x.is_empty() {
+            let style = Style::from(Role::Category(k)).width(0.8);
+            settling = settling.with(Series::line(x, y, style).label(format!("{}", k + 1)));
+        }
+    }
+    let mut caption =
+        "Lyapunov exponents by rank, and the largest ones as averaged up to each step.".to_owned();
+    if below > 0 {
+        caption += &format!(" {below} directions are crushed to nothing and not shown.");
+    }
+    Ok(Some(
+        Figure::new(KIND.name)
+            .caption(&caption)
+            .panel(Panel::plane(spectrum).aspect(0.5))
+            .panel(Panel::plane(settling).aspect(0.5))
+            .lettered(),
+    ))
+}
