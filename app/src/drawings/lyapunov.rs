@@ -1,6 +1,6 @@
 //! Lyapunov exponents, and how they settled.
 
-use super::{FigureKind, pick, rows_of_network, shown_network};
+use super::{FigureKind, common_range, pick, rows_of_network, shown_network};
 use crate::results::Results;
 use nullcline_data::Result;
 use nullcline_figures::Figure;
@@ -37,10 +37,15 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         return Ok(None);
     }
     let below = rows.len() - exponents.len();
+    // Zero parts what grows from what shrinks: it is always in view.
+    let (low, high) = common_range(&exponents, &[0.0]);
     let zero = || Series::horizontal_rule(0.0, Role::Guide);
-    let spectrum = Plane::new(Axis::new("Exponent", "rank"), Axis::new("*λ*", "1/step"))
-        .with(zero())
-        .with(Series::points(ranks, exponents, Role::Stable));
+    let spectrum = Plane::new(
+        Axis::new("Exponent", "rank"),
+        Axis::new("*λ*", "1/step").range(low, high),
+    )
+    .with(zero())
+    .with(Series::points(ranks, exponents, Role::Stable));
 
     let rows = rows_of_network(convergence, network)?;
     let steps = pick(convergence, "step", &rows)?;
@@ -58,7 +63,11 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             .unzip();
         if !x.is_empty() {
             let style = Style::from(Role::Category(k)).width(0.8);
-            settling = settling.with(Series::line(x, y, style).label(format!("{}", k + 1)));
+            let label = match k {
+                0 => "rank 1".to_owned(),
+                _ => (k + 1).to_string(),
+            };
+            settling = settling.with(Series::line(x, y, style).label(label));
         }
     }
     let mut caption =
