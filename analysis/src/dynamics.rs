@@ -36,6 +36,12 @@ pub trait Dynamics: Sync {
     /// `state_dim` x `input_dim`.
     fn input_jacobian(&self, state: &[f64], input: &[f64], jacobian: &mut [f64]);
 
+    /// Of a piecewise-linear map, the linear region of a state: equal for two states between which the map is one and
+    /// the same linear function. `None` where the map is not piecewise linear.
+    fn linear_region(&self, _state: &[f64], _input: &[f64]) -> Option<Vec<bool>> {
+        None
+    }
+
     /// Enclosures of the map over boxes of states, from which fixed points are proved; `None` where the map has none.
     fn enclosure(&self) -> Option<&dyn Enclosure> {
         None

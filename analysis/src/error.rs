@@ -29,6 +29,9 @@ pub enum Error {
         /// The number there is.
         found: usize,
     },
+    /// The map is not piecewise linear, and the analysis is for maps that are.
+    #[error("the network is not piecewise linear: its units are not rectified ones")]
+    NotPiecewiseLinear,
     /// An eigenvalue iteration did not converge within its budget.
     #[error("the eigenvalue iteration did not converge")]
     EigenvaluesNotConverged,

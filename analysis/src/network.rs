@@ -31,6 +31,10 @@ impl Dynamics for Network {
         Network::input_jacobian(self, state, input, jacobian);
     }
 
+    fn linear_region(&self, state: &[f64], input: &[f64]) -> Option<Vec<bool>> {
+        Network::linear_region(self, state, input)
+    }
+
     fn enclosure(&self) -> Option<&dyn Enclosure> {
         Some(self)
     }

@@ -7,7 +7,7 @@
 
 mod enclosure;
 
-use crate::architecture::{Architecture, Layout, Readout, with_cell};
+use crate::architecture::{Architecture, CellKind, Layout, Readout, with_cell};
 use crate::cells::{Cell, MAX_SLOTS};
 use crate::interval::{self, Interval};
 use crate::linear::{pseudo_inverse, transposed};
@@ -322,6 +322,50 @@ impl Network {
                     }
                 }
             }
+        }
+    }
+
+    /// The linear region of a piecewise-linear map that a state lies in: which of its rectified units are active, one
+    /// after the other; of a clipped PLRNN first those with a threshold, then those without. `None` for cells that are
+    /// not piecewise linear.
+    pub fn linear_region(&self, state: &[f64], input: &[f64]) -> Option<Vec<bool>> {
+        let a = &self.architecture;
+        let of = |range: &std::ops::Range<usize>| &self.parameters[range.clone()];
+        let active = |x: f64| x > 0.0;
+        // Rows of M x, M given by columns.
+        let product = |columns: &[f64], x: &[f64], mut y: Vec<f64>| {
+            f64::add_product(columns, x, &mut y);
+            y
+        };
+        match a.cell {
+            // The recurrent and the input part, as `step` sums them.
+            CellKind::VanillaRelu | CellKind::LeakyRateRelu => {
+                let recurrent = product(&self.recurrent_columns, state, vec![0.0; a.units]);
+                let bias = of(&self.layout.bias);
+                let bias = if a.bias {
+                    bias.to_vec()
+                } else {
+                    vec![0.0; a.units]
+                };
+                let driven = product(&self.input_columns, input, bias);
+                let sums = recurrent.iter().zip(&driven);
+                Some(sums.map(|(r, x)| active(r + x)).collect())
+            }
+            CellKind::LeakyCurrentRelu => Some(state.iter().map(|&h| active(h)).collect()),
+            CellKind::ShallowPlrnn | CellKind::ClippedShallowPlrnn => {
+                let arguments = product(&self.hidden_columns, state, vec![0.0; a.hidden]);
+                let thresholds = of(&self.layout.hidden_unit);
+                let mut region: Vec<bool> = arguments
+                    .iter()
+                    .zip(thresholds)
+                    .map(|(g, h)| active(g + h))
+                    .collect();
+                if a.cell == CellKind::ClippedShallowPlrnn {
+                    region.extend(arguments.iter().map(|&g| active(g)));
+                }
+                Some(region)
+            }
+            _ => None,
         }
     }
 
