@@ -334,7 +334,7 @@ impl Experiment {
         let (inputs, outputs) = (task.input_names().len(), task.output_names().len());
         let (architecture, initialisation) = model_kind.build(&self.model, inputs, outputs)?;
         let training = TrainingSettings::from_settings(&self.training)?;
-        self.check_analyses(&*task)?;
+        self.check_analyses(&*task, &architecture)?;
         self.check_memory(&*task, &architecture, &training)?;
         // A method that does not fit task or cell is refused by the trainer: try it with as little as it takes.
         let least = TrainingSettings {
@@ -358,7 +358,7 @@ impl Experiment {
     }
 
     /// What analyses and figures ask for against what task and ensemble have.
-    fn check_analyses(&self, task: &dyn Task) -> Result<()> {
+    fn check_analyses(&self, task: &dyn Task, architecture: &Architecture) -> Result<()> {
         let networks = self.networks();
         if self.figures.count("network") >= networks {
             return Err(Error::argument(
@@ -385,7 +385,7 @@ impl Experiment {
         };
         for kind in ANALYSES
             .iter()
-            .filter(|kind| (kind.applies)(task) && enabled(kind.name))
+            .filter(|kind| (kind.applies)(task, architecture) && enabled(kind.name))
         {
             if let Some(need) = kind.needs.iter().find(|need| !enabled(need)) {
                 return Err(Error::argument(

@@ -581,14 +581,16 @@ fn checkpoint(folder: &RunFolder) -> Outcome<Tensors> {
 /// results yet and those with results that read theirs.
 fn chosen(
     experiment: &Experiment,
-    task: &dyn Task,
+    built: &Built,
     only: &[String],
     results: &Results,
 ) -> Outcome<Vec<&'static AnalysisKind>> {
+    let task = &*built.task;
+    let applies = |kind: &&AnalysisKind| (kind.applies)(task, &built.architecture);
     if only.is_empty() {
         return Ok(ANALYSES
             .iter()
-            .filter(|kind| (kind.applies)(task))
+            .filter(applies)
             .filter(|kind| {
                 experiment
                     .analysis(kind.name)
@@ -602,17 +604,18 @@ fn chosen(
             let known: Vec<&str> = ANALYSES.iter().map(|kind| kind.name).collect();
             Error::argument("--only", format!("\"{name}\""), known.join(", "))
         })?;
-        if !(kind.applies)(task) {
+        if !applies(&kind) {
             let applying: Vec<&str> = ANALYSES
                 .iter()
-                .filter(|kind| (kind.applies)(task))
+                .filter(applies)
                 .map(|kind| kind.name)
                 .collect();
             return Err(Error::argument(
                 "--only",
                 format!(
-                    "\"{name}\", which does not apply to the task \"{}\"",
-                    task.kind()
+                    "\"{name}\", which does not apply to the task \"{}\" and the cell \"{}\"",
+                    task.kind(),
+                    built.architecture.cell.name()
                 ),
                 applying.join(", "),
             )
@@ -654,7 +657,7 @@ pub fn analyze_ensemble(
     observe: Observer,
     keep: &mut dyn FnMut(&Results, &[String]) -> Outcome<()>,
 ) -> Outcome<()> {
-    for kind in chosen(experiment, &*built.task, only, results)? {
+    for kind in chosen(experiment, built, only, results)? {
         control.check()?;
         observe(Event::Analysis { name: kind.name });
         let Some(settings) = experiment.analysis(kind.name) else {

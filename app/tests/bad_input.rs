@@ -879,7 +879,7 @@ fn run_folders() {
             "analyze run --only free_run",
             |_| {},
             &[
-                "--only: found \"free_run\", which does not apply to the task \"flip_flop\"; allowed: performance, trials",
+                "--only: found \"free_run\", which does not apply to the task \"flip_flop\" and the cell \"leaky_rate_tanh\"; allowed: performance, trials",
             ],
         ),
         bad_run(

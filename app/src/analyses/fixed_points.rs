@@ -77,7 +77,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
             doc: "Reject points farther from the mean of the starts than so many of their mean distances; not set: none.",
         },
     ],
-    applies: |_| true,
+    applies: |_, _| true,
     needs: &[],
     run,
 };

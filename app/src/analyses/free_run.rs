@@ -45,7 +45,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
             doc: "A state with a larger absolute value counts as unbounded and ends the run.",
         },
     ],
-    applies: |task| task.recording(Split::HeldOut).is_some(),
+    applies: |task, _| task.recording(Split::HeldOut).is_some(),
     needs: &[],
     run,
 };

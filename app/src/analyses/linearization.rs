@@ -11,7 +11,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
     name: "linearization",
     summary: "eigenvalues, right and left eigenvectors, time constants and periods at every fixed point",
     keys: &[],
-    applies: |_| true,
+    applies: |_, _| true,
     needs: &["fixed_points"],
     run,
 };

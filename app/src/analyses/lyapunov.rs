@@ -58,7 +58,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
             doc: "How many exponents, the largest ones, where there are more states than that; 0: all.",
         },
     ],
-    applies: |_| true,
+    applies: |_, _| true,
     needs: &[],
     run,
 };

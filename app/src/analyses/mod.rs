@@ -3,6 +3,7 @@
 //! The mathematics is in the crate `nullcline-analysis`; here stand the keys of an experiment file, the
 //! choice of starts and trials, and the tables. An analysis is one file and one line of [`ANALYSES`].
 
+mod cycles;
 pub mod fixed_points;
 mod free_run;
 mod linearization;
@@ -17,6 +18,7 @@ use crate::session::Control;
 use crate::session::Outcome;
 use nullcline_data::Error;
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
+use nullcline_models::architecture::Architecture;
 use nullcline_models::engine::{Engine, Job, Objective, Response};
 use nullcline_models::ensemble::Ensemble;
 use nullcline_tables::Table;
@@ -30,8 +32,8 @@ pub struct AnalysisKind {
     pub summary: &'static str,
     /// Its documented keys besides `enabled`.
     pub keys: &'static [Key],
-    /// Whether it makes sense for a task.
-    pub applies: fn(&dyn Task) -> bool,
+    /// Whether it makes sense for a task and a network.
+    pub applies: fn(&dyn Task, &Architecture) -> bool,
     /// Analyses whose results it reads.
     pub needs: &'static [&'static str],
     /// Adds its tables and arrays to the results.
@@ -58,6 +60,7 @@ pub static ANALYSES: &[AnalysisKind] = &[
     performance::KIND,
     trials::KIND,
     fixed_points::KIND,
+    cycles::KIND,
     linearization::KIND,
     lyapunov::KIND,
     state_space::KIND,

@@ -19,7 +19,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
         unit: "trials",
         doc: "Trials of each sort.",
     }],
-    applies: |task| task.kind() != "noise",
+    applies: |task, _| task.kind() != "noise",
     needs: &[],
     run,
 };

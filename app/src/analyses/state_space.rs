@@ -31,7 +31,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
             doc: "How many of these trajectories are kept for the figure.",
         },
     ],
-    applies: |_| true,
+    applies: |_, _| true,
     needs: &["fixed_points", "linearization"],
     run,
 };

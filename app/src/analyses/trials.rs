@@ -16,7 +16,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
         unit: "trials",
         doc: "Trials to keep of each network.",
     }],
-    applies: |task| task.kind() != "noise",
+    applies: |task, _| task.kind() != "noise",
     needs: &[],
     run,
 };

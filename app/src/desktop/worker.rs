@@ -693,7 +693,9 @@ impl Live {
                 "state_space".into(),
             ];
             for name in ["trials", "free_run"] {
-                if crate::analyses::kind(name).is_some_and(|kind| (kind.applies)(&*built.task)) {
+                if crate::analyses::kind(name)
+                    .is_some_and(|kind| (kind.applies)(&*built.task, &built.architecture))
+                {
                     names.push(name.to_owned());
                 }
             }
