@@ -16,7 +16,7 @@ use nullcline_tasks::Split;
 /// The registry's entry.
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "fixed_points",
-    summary: "fixed and slow points by Newton's method from visited states, with verdicts",
+    summary: "fixed and slow points by Newton's method from visited states, fixed ones proved, and how complete the search is",
     keys: &[
         Key {
             name: "starts",
@@ -133,7 +133,81 @@ fn run(context: &mut Context) -> Outcome<()> {
     }
     let table = table(&searches, &input, context.ensemble.architecture.state_dim())?;
     context.add_table("fixed_points", table);
+    context.add_table("fixed_points_search", completeness(&searches)?);
+    context.add_table("fixed_points_saturation", saturation(&searches)?);
     Ok(())
+}
+
+/// What every search says of its own completeness.
+fn completeness(searches: &[(u64, FixedPointSearch)]) -> nullcline_data::Result<Table> {
+    let mut table = Table::new();
+    let of = |(network, _): &(u64, FixedPointSearch)| *network;
+    table.add("network", "", searches.iter().map(of).collect::<Vec<_>>())?;
+    table.add(
+        "starts",
+        "",
+        searches
+            .iter()
+            .map(|(_, search)| search.led_to.len() as u64)
+            .collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "index_sum",
+        "",
+        searches
+            .iter()
+            .map(|(_, search)| search.index_sum)
+            .collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "topology",
+        "",
+        searches
+            .iter()
+            .map(|(_, search)| search.topology().name())
+            .collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "unseen_mass",
+        "",
+        searches
+            .iter()
+            .map(|(_, search)| search.unseen_mass())
+            .collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "trajectory_speed",
+        "units of the state, squared",
+        searches
+            .iter()
+            .map(|(_, search)| search.trajectory_speed)
+            .collect::<Vec<_>>(),
+    )?;
+    Ok(table)
+}
+
+/// How many distinct fixed points fewer starts would have been expected to find.
+fn saturation(searches: &[(u64, FixedPointSearch)]) -> nullcline_data::Result<Table> {
+    let rows: Vec<(u64, usize, f64)> = searches
+        .iter()
+        .flat_map(|(network, search)| {
+            let curve = search.saturation().into_iter();
+            curve.map(|(starts, points)| (*network, starts, points))
+        })
+        .collect();
+    let mut table = Table::new();
+    table.add("network", "", rows.iter().map(|r| r.0).collect::<Vec<_>>())?;
+    table.add(
+        "starts",
+        "",
+        rows.iter().map(|r| r.1 as u64).collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "fixed_points",
+        "",
+        rows.iter().map(|r| r.2).collect::<Vec<_>>(),
+    )?;
+    Ok(table)
 }
 
 /// One row per candidate of every network, the rejected ones too.
@@ -197,8 +271,50 @@ fn table(
         })
         .collect();
     table.add("rejected_by", "", rejected_by)?;
-    // No proof of existence is attempted yet: neither true nor false.
-    table.add("certified", "", vec![None::<bool>; points.len()])?;
+    table.add(
+        "relative_speed",
+        "",
+        points
+            .iter()
+            .map(|(_, p)| p.relative_speed)
+            .collect::<Vec<_>>(),
+    )?;
+    // Nothing stands where there was nothing to prove.
+    table.add(
+        "certified",
+        "",
+        points
+            .iter()
+            .map(|(_, p)| p.proof.as_ref().map(|proof| proof.is_ok()))
+            .collect::<Vec<Option<bool>>>(),
+    )?;
+    table.add(
+        "existence_radius",
+        "",
+        points
+            .iter()
+            .map(|(_, p)| p.certificate().map(|proof| proof.existence))
+            .collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "uniqueness_radius",
+        "",
+        points
+            .iter()
+            .map(|(_, p)| p.certificate().map(|proof| proof.uniqueness))
+            .collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "not_certified_because",
+        "",
+        points
+            .iter()
+            .map(|(_, p)| match &p.proof {
+                Some(Err(refusal)) => Some(refusal.name().to_owned()),
+                _ => None,
+            })
+            .collect::<Vec<Option<String>>>(),
+    )?;
     let counts: Vec<Option<i64>> = points
         .iter()
         .map(|(_, p)| p.n_unstable.map(|n| n as i64))

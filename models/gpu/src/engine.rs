@@ -68,6 +68,8 @@ struct ProgramKey {
     steps: usize,
     batch: usize,
     trains: bool,
+    /// Networks of the ensemble, where it trains: the tiles follow from it.
+    ensemble: Option<usize>,
 }
 
 /// A program with its kernels compiled.
@@ -264,7 +266,8 @@ impl GpuEngine {
         }
     }
 
-    /// The program of a problem, compiled; `networks`: how many there are where the problem is new.
+    /// The program of a problem, compiled; `networks`: those of the ensemble where it trains, else how many there are
+    /// where the problem is new.
     fn load(
         &mut self,
         places: Places,
@@ -276,6 +279,7 @@ impl GpuEngine {
             steps: places.steps,
             batch: places.batch,
             trains,
+            ensemble: trains.then_some(networks),
         };
         if let Some(at) = self.programs.iter().position(|(known, _)| *known == key) {
             // The most recent last.

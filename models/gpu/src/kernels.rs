@@ -583,8 +583,8 @@ fn tile(rows: usize, columns: usize) -> Tile {
     let whole = |count: usize| count.next_power_of_two();
     let blocks: &[(usize, usize)] = match (rows, columns) {
         // A few rows or columns are all of one thread's.
-        (..=4, _) => &[(whole(rows), 2), (whole(rows), 1), (1, 1)],
-        (_, ..=4) => &[(2, whole(columns)), (1, whole(columns)), (1, 1)],
+        (..=4, _) => &[(whole(rows), 1), (1, 1)],
+        (_, ..=4) => &[(1, whole(columns)), (1, 1)],
         _ => &[(8, 4), (4, 4), (4, 2), (2, 2), (2, 1), (1, 1)],
     };
     let of = |&(m, n): &(usize, usize)| Tile {

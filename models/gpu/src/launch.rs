@@ -79,11 +79,13 @@ pub fn tilings(places: &Places, networks: usize, capabilities: &Capabilities) ->
     let p = &places.packed;
     let fits = |floats: usize| 4 * floats <= capabilities.workgroup_bytes;
     let most = p.units.max(p.hidden).max(p.columns);
-    let tiling = |quads: usize, (operands, weights): (usize, usize)| {
+    let gates = places.problem.architecture.cell.shape().gates;
+    let tiling = |quads: usize, gates: usize, (operands, weights): (usize, usize)| {
         let divides = |rows: usize| [p.units, p.columns, p.hidden].iter().all(|n| n % rows == 0);
         let rows = [8, 4, 2]
             .into_iter()
-            .find(|&rows| divides(rows) && p.units / rows * quads >= THREADS)
+            // The sums of all gates lie in registers.
+            .find(|&rows| gates * rows <= 8 && divides(rows) && p.units / rows * quads >= THREADS)
             .unwrap_or(1);
         let held = fits(operands);
         Tiling {
@@ -103,8 +105,8 @@ pub fn tilings(places: &Places, networks: usize, capabilities: &Capabilities) ->
     let enough = |quads: usize| {
         quads / 2 < places.quads && networks * places.quads.div_ceil(quads) >= capabilities.busy
     };
-    let forward = |quads| tiling(quads, Sweeps::forward_floats(places, quads));
-    let backward = |quads| tiling(quads, Sweeps::backward_floats(places, quads));
+    let forward = |quads| tiling(quads, gates, Sweeps::forward_floats(places, quads));
+    let backward = |quads| tiling(quads, 1, Sweeps::backward_floats(places, quads));
     let quads = [8, 4, 2].into_iter().find(|&quads| enough(quads));
     let mut tilings = Tilings {
         forward: forward(quads.unwrap_or(1)),
@@ -528,6 +530,16 @@ mod tests {
         )
         .validate(&module)
         .unwrap_or_else(|e| panic!("{}: {e:?}\n{}", kernel.label, kernel.source));
+        // What every device has of workgroup memory holds all kernels but the sweeps, which ask how much there is.
+        if !["forward", "backward"].contains(&kernel.label) {
+            let workgroup = naga::AddressSpace::WorkGroup;
+            let variables = module.global_variables.iter();
+            let bytes: u32 = variables
+                .filter(|(_, variable)| variable.space == workgroup)
+                .map(|(_, variable)| module.types[variable.ty].inner.size(module.to_ctx()))
+                .sum();
+            assert!(bytes <= 16 << 10, "{}: {bytes} bytes", kernel.label);
+        }
         // What DirectX and Metal are given can be written, if not run, anywhere.
         let mut text = String::new();
         naga::back::hlsl::Writer::new(&mut text, &Default::default(), &Default::default())
@@ -634,6 +646,30 @@ mod tests {
                 for kernel in &Program::new(places, tilings, true).kernels {
                     validate(kernel);
                 }
+            }
+        }
+    }
+
+    /// And those of wide networks, whose threads have eight units where their gates are few.
+    #[test]
+    fn every_wide_shader_is_valid() {
+        for &cell in CellKind::ALL {
+            let mut problem = problem(
+                cell,
+                Readout::Linear,
+                Loss::MeanSquaredError,
+                false,
+                false,
+                true,
+            );
+            problem.architecture.units = 256;
+            problem.architecture.hidden = if cell.shape().has_hidden { 64 } else { 0 };
+            let places = Places::new(problem, 5, 64);
+            let tilings = tilings(&places, 200, &CARD);
+            assert_eq!(tilings.backward.rows, 8);
+            assert!(tilings.forward.rows * cell.shape().gates <= 8);
+            for kernel in &Program::new(places, tilings, true).kernels {
+                validate(kernel);
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Arrays over time are [network, section, time, row, trial] with trials innermost, padded to whole *quads* of
 //! four, so that neighbouring threads touch neighbouring memory and a quad is one `vec4`. The order does not
-//! depend on how a batch is cut into tiles or an ensemble into groups, and neither does any sum over it: that is
-//! why a network's result is the same bit for bit in whatever company it is computed.
+//! depend on how a batch is cut into tiles or an ensemble into groups, and neither does any sum over it but one, that
+//! of gradients gathered in registers, which is made by tiles of one size.
 
 use nullcline_models::architecture::{Architecture, Layout, Readout};
 use nullcline_tasks::Loss;
@@ -14,8 +14,9 @@ pub const QUAD: usize = 4;
 /// Parameters that one workgroup of the update reduces.
 pub const BLOCK: usize = 256;
 
-/// Depth in quads of a tile of the gradient products.
-pub const DEPTH: usize = 8;
+/// Depth in quads of a tile of the gradient products: tiles of 64 rows and columns then fit in the 16 KiB of workgroup
+/// memory that every device has.
+pub const DEPTH: usize = 4;
 
 /// Quads of a tile whose threads gather gradients in registers. The sums depend on it, so that it is one number.
 pub const GATHERED_QUADS: usize = 8;
@@ -76,6 +77,8 @@ impl Problem {
             && !shape.has_hidden
             && (16..=80).contains(&self.architecture.units)
             && self.input_columns() <= MORE
+            // The derivative by the input part is that by the recurrent part.
+            && self.input_gate_rows == [0]
     }
 
     /// Parameters per unit whose gradient is formed: all, or none where none is trained, which is the usual case

@@ -9,8 +9,9 @@
 //! ([`nullcline_tasks::TrialShader`]), and a whole update, optimiser included, needs nothing from the host.
 //!
 //! Sums have a fixed order: results are equal bit for bit from run to run on one device, whatever the groups that an
-//! ensemble goes through in. With the size of the ensemble the tiles change, which compilers round differently:
-//! then, as between devices, and between device and CPU, results differ by rounding.
+//! ensemble goes through in. With the size of the ensemble the tiles change, and with them whether gradients are
+//! gathered and how a compiler rounds: then, as between devices, and between device and CPU, results differ by
+//! rounding.
 //!
 //! Limits: one network with its batch must fit in one buffer of the device (`adapters` shows the bytes), and
 //! tasks with Gaussian noise draw their trials on the host.

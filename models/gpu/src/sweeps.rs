@@ -15,7 +15,7 @@ mod gathering;
 
 pub(crate) use gathering::gathered_slices;
 
-/// How the kernels cut their work. The order of every sum does not depend on it.
+/// How the kernels cut their work. The order of a sum depends on nothing of it but whether it is gathered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiling {
     /// Quads of trials in a workgroup.

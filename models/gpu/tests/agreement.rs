@@ -456,6 +456,31 @@ fn tiles_change_no_bit() {
     println!("worst: {worst:?}");
 }
 
+/// Wide networks in whole tiles, whose threads have eight units each, one gate and several.
+#[test]
+fn eight_units_a_thread_agree() {
+    let _turn = turn();
+    let Some(mut gpu) = engine() else { return };
+    gpu.restrict(Restriction {
+        busy: Some(1),
+        ..Restriction::default()
+    });
+    let mut worst = Worst::default();
+    for cell in [CellKind::LeakyRateTanh, CellKind::Gru] {
+        let a = architecture(cell, Readout::Linear, [2, 256, 0, 2]);
+        let trials = [trials(&a, 32, 2, false, false, false, 5)];
+        compare(
+            &mut gpu,
+            &a,
+            &plain(Loss::MeanSquaredError),
+            1,
+            &trials,
+            &mut worst,
+        );
+    }
+    println!("worst: {worst:?}");
+}
+
 /// Gradients that the backward sweep gathers in registers agree with the CPU and with those of the products that
 /// follow it otherwise: whole and part tiles, padded units, no inputs and as many as are gathered, no bias, steps in
 /// several dispatches.

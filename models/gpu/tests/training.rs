@@ -376,6 +376,37 @@ fn forced_training_on_a_recording_agrees() {
     }
 }
 
+/// An ensemble's tiles follow from its size, not from what the engine trained before.
+#[test]
+fn what_was_trained_before_changes_no_bit() {
+    let _turn = turn();
+    let Some(mut gpu) = engine() else { return };
+    let task = flip_flop(2, 6, 0.2, 1);
+    let a = architecture(CellKind::LeakyRateTanh, Readout::Linear, [2, 20, 0, 2]);
+    let training = |networks| Training {
+        architecture: &a,
+        task: &task,
+        optimiser: adam(),
+        forcing: None,
+        clip: 1.0,
+        learning_rate: 1e-2,
+        networks,
+        shared: false,
+        batch: 64,
+    };
+    let ensemble = |gpu: &mut GpuEngine, networks| {
+        gpu.restrict(Restriction {
+            busy: Some(4),
+            ..Restriction::default()
+        });
+        training(networks).run(gpu, 3)
+    };
+    let want = ensemble(&mut gpu, 3);
+    let Some(mut other) = engine() else { return };
+    ensemble(&mut other, 1);
+    assert!(training(3).run(&mut other, 3) == want);
+}
+
 /// How a plan is cut into calls, an ensemble into groups, and where trials are drawn, changes no bit.
 #[test]
 fn calls_groups_and_the_drawing_of_trials_change_no_bit() {

@@ -86,6 +86,9 @@ const WORK: &[Work] = &[
 
 /// Where the page goes over from the processor to the graphics card.
 const CARD: &str = "## GPU\n\n";
+/// What follows is written by hand, and kept.
+const REMARKS: &str = "### Remarks\n";
+const NO_CARD: &str = "No card was at hand: no number is claimed.\n";
 
 /// Seconds per update of one piece of work: the best of all rounds, where there is one.
 #[derive(Default)]
@@ -129,17 +132,18 @@ fn main() -> Result<()> {
     };
     let torch = has("torch");
     let before = std::fs::read_to_string(&path).unwrap_or_default();
-    let (of_processor, of_card) = before
-        .split_once(CARD)
-        .unwrap_or((&before, "No card was at hand: no number is claimed.\n"));
+    let (of_processor, of_card) = before.split_once(CARD).unwrap_or((&before, NO_CARD));
+    // What was written by hand of the card stays.
+    let (tables, remarks) = of_card
+        .find(REMARKS)
+        .map_or((of_card, ""), |at| of_card.split_at(at));
     let cuda = compile_cuda(&peers.join("fused_leaky.cu"), build.path());
-    let of_card = on_gpu(
-        &python,
-        &peers.join("bench_torch.py"),
-        torch.as_deref(),
-        cuda.as_deref(),
-    )?
-    .unwrap_or(of_card.to_owned());
+    let script = peers.join("bench_torch.py");
+    let measured = on_gpu(&python, &script, torch.as_deref(), cuda.as_deref())?;
+    if gpu_only && measured.is_none() {
+        return Err("--gpu-only: there is no graphics card".into());
+    }
+    let of_card = measured.as_deref().unwrap_or(tables).to_owned() + remarks;
     if gpu_only {
         let page = format!("{of_processor}{CARD}{of_card}");
         write_atomically(&path, page.as_bytes())?;
@@ -351,8 +355,12 @@ fn on_gpu(
     torch: Option<&str>,
     cuda: Option<&Path>,
 ) -> Result<Option<String>> {
-    let Ok(mut engine) = GpuEngine::open(Request::Best) else {
-        return Ok(None);
+    let mut engine = match GpuEngine::open(Request::Best) {
+        Ok(engine) => engine,
+        Err(error) => {
+            println!("no graphics card is measured: {error}");
+            return Ok(None);
+        }
     };
     let mut table = format!(
         "{}. Leaky cell, 100 steps, batch {BATCH}. PyTorch: {}; the fastest of `nn.RNN` with cuDNN, a compiled loop, and\n\
@@ -441,7 +449,7 @@ fn on_gpu(
             )?;
         }
     }
-    Ok(Some(table + &shares))
+    Ok(Some(table + &shares + "\n"))
 }
 
 fn page(
