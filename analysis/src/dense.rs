@@ -69,9 +69,7 @@ fn add_tile<const FUSED: bool, const ROWS: usize, const COLUMNS: usize>(
 ) {
     let mut sums = [[0.0; COLUMNS]; ROWS];
     for k in 0..inner {
-        let right: &[f64; COLUMNS] = right[k * stride + j..][..COLUMNS]
-            .try_into()
-            .expect("a slice of that length");
+        let right = &right[k * stride + j..][..COLUMNS];
         for (r, sums) in sums.iter_mut().enumerate() {
             let factor = left.values[(i + r) * left.row + k * left.column];
             for (sum, right) in sums.iter_mut().zip(right) {

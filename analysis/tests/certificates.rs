@@ -9,6 +9,7 @@ use nullcline_analysis::fixed_points::{FixedPointSettings, find_fixed_points};
 use nullcline_analysis::starts::sample_starts;
 use nullcline_analysis::{Dynamics, Error};
 use nullcline_models::architecture::CellKind;
+use nullcline_models::interval::FUNCTION_STEPS;
 use nullcline_models::network::Network;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
@@ -329,6 +330,27 @@ impl Big {
             }
         }
         None
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// What every proof rests on: that the library's functions are within [`FUNCTION_STEPS`] steps of the truth, on the
+    /// platform that runs this, with half of them to spare.
+    #[test]
+    fn the_functions_of_this_platform_are_as_exact_as_intervals_take_them_to_be(
+        x in prop_oneof![-25.0_f64..25.0, -1.0_f64..1.0, -1e-3_f64..1e-3],
+    ) {
+        let mut big = Big(Consts::new().unwrap());
+        let exact = [big.tanh(&big.from(x)), big.from(x).exp(BITS, TO_NEAREST, &mut big.0)];
+        for (exact, value) in exact.iter().zip([x.tanh(), x.exp()]) {
+            let (mut low, mut high) = (value, value);
+            for _ in 0..FUNCTION_STEPS / 2 {
+                (low, high) = (low.next_down(), high.next_up());
+            }
+            prop_assert!(big.from(low) <= *exact && *exact <= big.from(high), "{x} {value}");
+        }
     }
 }
 

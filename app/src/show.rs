@@ -18,8 +18,12 @@ struct Network {
     fixed_by_unstable: Vec<u64>,
     slow: u64,
     rejected: u64,
+    /// Fixed points whose existence is proved; `None` in tables of earlier versions.
+    proved: Option<u64>,
     largest_residual: Option<f64>,
     index_sum: i64,
+    /// What the indices say of the completeness of the search.
+    topology: Option<String>,
 }
 
 /// Describes a run folder: experiment, training, analyses, figures.
@@ -95,8 +99,10 @@ impl Network {
             "fixed_points_by_unstable_directions": self.fixed_by_unstable,
             "slow_points": self.slow,
             "rejected_candidates": self.rejected,
+            "proved": self.proved,
             "largest_residual": self.largest_residual,
             "index_sum": self.index_sum,
+            "topology": self.topology,
         })
     }
 
@@ -124,15 +130,25 @@ impl Network {
                 .collect();
             let _ = writeln!(
                 text,
-                "  {total} fixed point{} ({}), largest residual {}, indices sum to {}; {} slow, {} rejected",
+                "  {total} fixed point{} ({}){}, largest residual {}, indices sum to {}{}; {} slow, {} rejected",
                 if total == 1 { "" } else { "s" },
                 if kinds.is_empty() {
                     "none".to_owned()
                 } else {
                     kinds.join(", ")
                 },
+                match self.proved {
+                    Some(proved) if proved == total && total > 0 => ", all proved".to_owned(),
+                    Some(proved) => format!(", {proved} proved"),
+                    None => String::new(),
+                },
                 number(self.largest_residual),
                 self.index_sum,
+                match self.topology.as_deref() {
+                    Some("complete") => ", as all of a map that keeps to a box must",
+                    Some("missing") => ": points are missing",
+                    _ => "",
+                },
                 self.slow,
                 self.rejected
             );
@@ -150,8 +166,10 @@ fn networks(results: &Results) -> Outcome<Vec<Network>> {
             fixed_by_unstable: Vec::new(),
             slow: 0,
             rejected: 0,
+            proved: None,
             largest_residual: None,
             index_sum: 0,
+            topology: None,
         })
         .collect();
     if let Some(table) = results.table(TRAINING) {
@@ -177,6 +195,7 @@ fn networks(results: &Results) -> Outcome<Vec<Network>> {
         let unstable = table.f64_column("n_unstable")?;
         let residuals = table.f64_column("residual")?;
         let indices = table.f64_column("index")?;
+        let proofs = table.f64_column("existence_radius").ok();
         for row in 0..numbers.len() {
             let Some(network) = networks.get_mut(numbers[row] as usize) else {
                 continue;
@@ -192,6 +211,10 @@ fn networks(results: &Results) -> Outcome<Vec<Network>> {
                         network.fixed_by_unstable.resize(directions + 1, 0);
                     }
                     network.fixed_by_unstable[directions] += 1;
+                    if let Some(proofs) = &proofs {
+                        let proved = network.proved.get_or_insert(0);
+                        *proved += u64::from(proofs[row].is_finite());
+                    }
                     network.largest_residual =
                         Some(network.largest_residual.unwrap_or(0.0).max(residuals[row]));
                     if !indices[row].is_nan() {
@@ -200,6 +223,14 @@ fn networks(results: &Results) -> Outcome<Vec<Network>> {
                 }
                 Some("slow") => network.slow += 1,
                 _ => network.rejected += 1,
+            }
+        }
+    }
+    if let Some(table) = results.table("fixed_points_search") {
+        let numbers = table.u64_column("network")?;
+        for (number, topology) in numbers.iter().zip(table.text_column("topology")?) {
+            if let Some(network) = networks.get_mut(*number as usize) {
+                network.topology = topology.map(str::to_owned);
             }
         }
     }

@@ -356,6 +356,17 @@ mod tests {
     }
 
     #[test]
+    fn products_hold_what_rounding_loses() {
+        // 1 + 999 * 2^-54: every addition is rounded away, and the sum of them is 500 units in the last place.
+        let mut weights = vec![2.0_f64.powi(-54); 1000];
+        weights[0] = 1.0;
+        let mut y = [Interval::point(0.0)];
+        add_product(&weights, &[Interval::point(1.0); 1000], &mut y);
+        assert!(y[0].contains(1.0 + 999.0 * 2.0_f64.powi(-54)));
+        assert!(y[0].width() < 1e-12);
+    }
+
+    #[test]
     fn bounded_functions_keep_their_bounds() {
         let everything = Interval::WHOLE;
         assert_eq!(everything.tanh(), Interval::new(-1.0, 1.0));

@@ -2,8 +2,9 @@
 
 use super::{AnalysisKind, Context, failed};
 use crate::session::Outcome;
+use ndarray::s;
 use nullcline_analysis::fixed_points::{
-    FixedPointSearch, FixedPointSettings, Rejection, Verdict, find_fixed_points,
+    FixedPointSearch, FixedPointSettings, Rejection, Verdict, find_fixed_points, typical_speed,
 };
 use nullcline_analysis::starts::sample_starts;
 use nullcline_data::random::{Random, Stream};
@@ -82,6 +83,9 @@ pub const KIND: AnalysisKind = AnalysisKind {
     run,
 };
 
+/// About how many visited states the speed of the trajectories is taken from.
+const SPEEDS: usize = 1000;
+
 /// The constant input of the search: the one asked for, or the task's at rest.
 pub fn constant_input(context: &Context) -> Vec<f64> {
     let settings = context.experiment.analysis("fixed_points");
@@ -127,6 +131,14 @@ fn run(context: &mut Context) -> Outcome<()> {
             &mut random,
         )
         .map_err(|error| failed("starts of the fixed-point search", error))?;
+        // Slow is what is slow beside the network at work, not beside noisy starts.
+        let every = (states.nrows() / SPEEDS).max(1) as isize;
+        let speed = typical_speed(&map, states.slice(s![..;every, ..]), &input)
+            .map_err(|error| failed("speed of the trajectories", error))?;
+        let settings = FixedPointSettings {
+            trajectory_speed: speed.is_finite().then_some(speed),
+            ..settings.clone()
+        };
         let search = find_fixed_points(&map, starts.view(), &input, &settings)
             .map_err(|error| failed("fixed-point search", error))?;
         searches.push((network as u64, search));
