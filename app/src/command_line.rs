@@ -66,7 +66,7 @@ enum Verb {
     },
     /// Turn a network trained elsewhere into a run folder.
     Import {
-        /// Weights: .safetensors or .npz.
+        /// Weights: .pt or .pth of torch, .safetensors or .npz.
         weights: PathBuf,
         /// What the arrays are, where their names do not tell.
         #[arg(long, value_name = "MODEL.toml")]

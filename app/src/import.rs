@@ -6,13 +6,14 @@ use nullcline_data::Error;
 use nullcline_data::npy::read_npz;
 use nullcline_data::settings::{Document, Settings, Value};
 use nullcline_data::tensors::{Tensor, Tensors, read_safetensors};
+use nullcline_data::torch_archive::read_torch;
 use nullcline_models::architecture::CellKind;
 use nullcline_models::ensemble::Ensemble;
 use nullcline_models::training::Trainer;
 use nullcline_models::weights::{self, Imported};
 use std::path::Path;
 
-/// Makes a run folder at `out` of the network in `weights` (.safetensors or .npz).
+/// Makes a run folder at `out` of the network in `weights` (.pt, .pth, .safetensors or .npz).
 ///
 /// Returns what was understood of the weights, line by line. Cell and sizes are recognised from torch's names;
 /// for other names `model`, a `MODEL.toml`, says which array is which parameter (see
@@ -153,19 +154,19 @@ fn read_weights(path: &Path) -> Outcome<Tensors> {
             }
             Ok(tensors)
         }
-        Some("pt" | "pth" | "bin" | "ckpt" | "pkl") => Err(Error::format(
+        Some("pt" | "pth") => Ok(read_torch(path)?),
+        Some("bin" | "ckpt" | "pkl") => Err(Error::format(
             path,
             "the file",
-            "a pickle, by its extension, which can run code when it is read",
-            ".safetensors or .npz; in Python: safetensors.torch.save_file(model.state_dict(), \
-             \"weights.safetensors\")",
+            "a pickle of an unknown kind, by its extension",
+            ".pt, .pth, .safetensors or .npz; in Python: torch.save(model.state_dict(), \"weights.pt\")",
         )
         .into()),
         _ => Err(Error::format(
             path,
             "the extension of the file",
             found(extension),
-            ".safetensors or .npz",
+            ".pt, .pth, .safetensors or .npz",
         )
         .into()),
     }

@@ -1060,7 +1060,7 @@ fn networks_from_elsewhere() {
         ),
         import("empty weights", "a.safetensors", b"", &["a.safetensors: "]),
         import("text for weights", "a.npz", b"weights", &["a.npz: "]),
-        import("a pickle", "a.pt", b"PK", &["a.pt", ".safetensors"]),
+        import("a pickle", "a.pt", b"PK", &["a.pt", "torch.save"]),
         bad("import into a run", &["run"], |scratch| {
             TRAINED.with(|trained| scratch.copy_from(trained, "run"));
             let array = Array2::<f32>::zeros((4, 4)).into_dyn();

@@ -166,6 +166,32 @@ fn export_gives_back_what_was_imported() {
     }
 }
 
+/// A state dict as `torch.save` wrote it; what a command in the file would have done is not done.
+#[test]
+fn torchs_own_files_are_read_and_not_run() {
+    let temporary = tempfile::tempdir().unwrap();
+    let archive = |name: &str| {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
+        fixtures.join(format!("{name}.pt"))
+    };
+    for (name, cell) in [
+        ("gru_flip_flop", CellKind::Gru),
+        ("lstm_flip_flop", CellKind::Lstm),
+    ] {
+        let dir = temporary.path().join(name);
+        import(&archive(name), None, None, &dir).unwrap();
+        let architecture = networks(&dir).architecture;
+        assert_eq!(
+            (architecture.cell, architecture.units, architecture.outputs),
+            (cell, 12, 2)
+        );
+    }
+    let dir = temporary.path().join("run");
+    let message = refused(import(&archive("refused_command"), None, None, &dir));
+    assert!(message.contains("found posix.system"), "{message}");
+    assert!(!dir.exists() && !Path::new("/tmp/nullcline-was-here").exists());
+}
+
 /// A leaky network out of an npz, by a model file with a task of its own; its export has our names.
 #[test]
 fn a_model_file_with_a_task() {
@@ -247,9 +273,22 @@ fn bad_weights_are_refused_before_anything_is_written() {
         ("cut.safetensors", "a whole safetensors file"),
         ("cut.npz", "the archive"),
         ("noise.npz", "the archive"),
-        ("model.pt", "safetensors.torch.save_file"),
-        ("weights.h5", "found .h5; allowed: .safetensors or .npz"),
-        ("weights", "found none; allowed: .safetensors or .npz"),
+        (
+            "model.pt",
+            "an archive that torch.save wrote of model.state_dict()",
+        ),
+        (
+            "model.pkl",
+            "torch.save(model.state_dict(), \"weights.pt\")",
+        ),
+        (
+            "weights.h5",
+            "found .h5; allowed: .pt, .pth, .safetensors or .npz",
+        ),
+        (
+            "weights",
+            "found none; allowed: .pt, .pth, .safetensors or .npz",
+        ),
     ] {
         let file = path(name);
         let message = refused(import(&file, None, None, &out));

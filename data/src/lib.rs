@@ -13,6 +13,8 @@ pub mod recording;
 pub mod run_folder;
 pub mod settings;
 pub mod tensors;
+pub mod torch_archive;
+mod zip_archive;
 
 pub use atomic::{write_atomically, write_atomically_with};
 pub use error::{Error, Result};
@@ -23,3 +25,4 @@ pub use recording::{Matrix, read_matrix};
 pub use run_folder::{RunFolder, RunLock};
 pub use settings::{Document, Key, Kind, Preset, Settings, Value, write_toml};
 pub use tensors::{Tensor, Tensors, read_safetensors, write_safetensors};
+pub use torch_archive::read_torch;

@@ -10,10 +10,10 @@ use std::path::Path;
 use ndarray::{ArrayBase, ArrayD, ArrayViewD, Data, Dimension, IxDyn, ShapeBuilder};
 use ndarray_npy::npy::header::Header;
 use ndarray_npy::{NpzWriter, WritableElement, WriteNpyExt};
-use zip::ZipArchive;
 
 use crate::atomic::write_atomically;
 use crate::error::{Error, Result};
+use crate::zip_archive;
 
 /// Reads the array of a `.npy` file.
 ///
@@ -34,7 +34,7 @@ pub fn read_npz(path: &Path) -> Result<Vec<(String, ArrayD<f64>)>> {
     let corrupt = |error: &dyn std::fmt::Display| {
         Error::format(path, "the archive", error.to_string(), "an npz file")
     };
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| corrupt(&error))?;
+    let mut archive = zip_archive::open(bytes).map_err(|error| corrupt(&error))?;
     let mut arrays = Vec::with_capacity(archive.len());
     for index in 0..archive.len() {
         let entry = archive.by_index(index).map_err(|error| corrupt(&error))?;
