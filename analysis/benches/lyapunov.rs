@@ -54,6 +54,7 @@ fn steps(bencher: Bencher, units: usize) {
             input,
             &settings,
             &mut SmallRng::seed_from_u64(2),
+            &mut |_| true,
         )
         .expect("a bounded trajectory")
     });

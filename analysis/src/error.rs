@@ -35,6 +35,9 @@ pub enum Error {
     /// An eigenvalue iteration did not converge within its budget.
     #[error("the eigenvalue iteration did not converge")]
     EigenvaluesNotConverged,
+    /// Whoever watches the analysis wants it to end.
+    #[error("stopped")]
+    Stopped,
     /// A setting lies outside its range.
     #[error("{what}: found {found}, allowed is {allowed}")]
     Setting {
@@ -47,7 +50,22 @@ pub enum Error {
     },
 }
 
+/// Whoever waits for a long analysis: called now and then, on the calling thread, with the part that is done, from 0
+/// to 1; the analysis ends with [`Error::Stopped`] where the answer is `false`.
+///
+/// `&mut |_| true` for who neither looks nor stops.
+pub type Watch<'a> = &'a mut dyn FnMut(f64) -> bool;
+
 impl Error {
+    /// `Ok` where the watch lets the analysis go on.
+    pub(crate) fn check_watch(watch: Watch, done: f64) -> Result<(), Self> {
+        if watch(done) {
+            Ok(())
+        } else {
+            Err(Self::Stopped)
+        }
+    }
+
     /// `Ok` where `found` equals `expected`, a [`Shape`](Self::Shape) error elsewhere.
     pub(crate) fn check_shape(
         what: &'static str,

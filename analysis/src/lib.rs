@@ -20,4 +20,4 @@ mod schur;
 pub mod starts;
 
 pub use dynamics::{Dynamics, Enclosure};
-pub use error::Error;
+pub use error::{Error, Watch};

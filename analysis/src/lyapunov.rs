@@ -15,7 +15,10 @@ use rand_distr::{Distribution, StandardNormal};
 
 use crate::dense::{Left, orthonormalise, orthonormalise_scratch, product};
 use crate::free_run::RunInput;
-use crate::{Dynamics, Error};
+use crate::{Dynamics, Error, Watch};
+
+/// Steps between two looks at whether to go on.
+const WATCHED: usize = 64;
 
 /// How exponents are measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,13 +73,15 @@ pub struct LyapunovSpectrum {
 ///
 /// # Errors
 /// [`Error::Shape`] where `start` or `input` does not fit the map; [`Error::Setting`] where there are no steps, no
-/// interval, or more exponents than states; [`Error::NotFinite`] where the trajectory leaves the finite numbers.
+/// interval, or more exponents than states; [`Error::NotFinite`] where the trajectory leaves the finite numbers; [`Error::Stopped`]
+/// where `watch` says so.
 pub fn lyapunov_spectrum<D: Dynamics + ?Sized>(
     dynamics: &D,
     start: &[f64],
     input: RunInput<'_>,
     settings: &LyapunovSettings,
     random: &mut impl Rng,
+    watch: Watch,
 ) -> Result<LyapunovSpectrum, Error> {
     let dim = dynamics.state_dim();
     let count = settings.exponents.unwrap_or(dim);
@@ -115,6 +120,9 @@ pub fn lyapunov_spectrum<D: Dynamics + ?Sized>(
     let interval = (settings.steps / settings.points).max(1);
     let (mut curve_steps, mut curve) = (Vec::new(), Vec::new());
     for step in 0..total {
+        if step.is_multiple_of(WATCHED) {
+            Error::check_watch(watch, step as f64 / total as f64)?;
+        }
         dynamics.step_with_jacobian(
             &state,
             input.at(step, &mut current),
@@ -229,7 +237,15 @@ mod tests {
         start: &[f64],
         settings: &LyapunovSettings,
     ) -> LyapunovSpectrum {
-        lyapunov_spectrum(map, start, RunInput::Constant(&[]), settings, &mut random()).unwrap()
+        lyapunov_spectrum(
+            map,
+            start,
+            RunInput::Constant(&[]),
+            settings,
+            &mut random(),
+            &mut |_| true,
+        )
+        .unwrap()
     }
 
     /// Exponents of the Henon map: 0.4192 and -1.6232 (J. C. Sprott, Chaos and Time-Series Analysis, 2003); their sum
@@ -402,6 +418,7 @@ mod tests {
             RunInput::Constant(&[0.0]),
             &LyapunovSettings::new(2000),
             &mut random(),
+            &mut |_| true,
         )
         .unwrap();
         assert!((found.exponents[0] - 0.8f64.ln()).abs() < 1e-6);
@@ -425,6 +442,7 @@ mod tests {
                 RunInput::Constant(&[]),
                 settings,
                 &mut random(),
+                &mut |_| true,
             )
         };
         let settings = LyapunovSettings::new(5000);

@@ -8,12 +8,18 @@ use std::time::{Duration, Instant};
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Time between two changes of the bar of an analysis.
+const BAR_EVERY: Duration = Duration::from_millis(200);
+/// Parts of the bar of an analysis.
+const BAR_PARTS: u64 = 1000;
 
 /// Shows a run's events.
 pub struct Progress {
     bar: Option<ProgressBar>,
     terminal: bool,
     last_line: Instant,
+    /// The analysis at work, when it was first heard of, when its part was last shown.
+    analysis: Option<(String, Instant, Instant)>,
 }
 
 impl Default for Progress {
@@ -29,6 +35,7 @@ impl Progress {
             bar: None,
             terminal: std::io::stderr().is_terminal(),
             last_line: Instant::now(),
+            analysis: None,
         }
     }
 
@@ -84,10 +91,44 @@ impl Progress {
                 }
             }
             Event::Checkpoint { .. } => {}
-            Event::Analysis { name } => self.line(&format!("analyse: {name}")),
+            Event::Analysis { name } => {
+                self.finish();
+                self.line(&format!("analyse: {name}"));
+            }
+            Event::Progress { name, done } => self.part_done(name, done),
             Event::Figure { name } => self.line(&format!("draw: {name}")),
             Event::Note(text) => self.line(&text),
         }
+    }
+
+    /// How far an analysis is, with the time left; nothing of analyses that take no time.
+    fn part_done(&mut self, name: &str, done: f64) {
+        let now = Instant::now();
+        let (begun, shown) = match &self.analysis {
+            Some((of, begun, shown)) if of == name => (*begun, *shown),
+            _ => (now, now),
+        };
+        let due = if self.terminal { BAR_EVERY } else { LINE_EVERY };
+        let is_due = now - shown >= due;
+        self.analysis = Some((name.to_owned(), begun, if is_due { now } else { shown }));
+        if !is_due {
+            return;
+        }
+        let left = (now - begun).as_secs_f64() * (1.0 - done) / done.max(1e-9);
+        let words = format!("{:.0} %, about {} left", 100.0 * done, duration(left));
+        if !self.terminal {
+            eprintln!("analyse: {name}, {words}");
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::new(BAR_PARTS);
+            if let Ok(style) = ProgressStyle::with_template("analyse {bar:30}  {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        bar.set_position((done * BAR_PARTS as f64) as u64);
+        bar.set_message(format!("{name}, {words}"));
     }
 
     fn line(&mut self, text: &str) {

@@ -105,6 +105,13 @@ pub enum Event<'a> {
         /// Its name.
         name: &'static str,
     },
+    /// An analysis goes on.
+    Progress {
+        /// Its name.
+        name: &'static str,
+        /// The part that is done, from 0 to 1.
+        done: f64,
+    },
     /// A figure was written.
     Figure {
         /// Its name.
@@ -672,13 +679,39 @@ pub fn analyze_ensemble(
             settings,
             results,
             control,
+            observe: &mut *observe,
+            name: kind.name,
             written: Vec::new(),
         };
         (kind.run)(&mut context)?;
         let written = context.written;
+        debug_assert_eq!(undescribed(kind, results, &written), Vec::<String>::new());
         keep(results, &written)?;
     }
     Ok(())
+}
+
+/// Columns and arrays that an analysis has written and its reference does not describe.
+fn undescribed(kind: &AnalysisKind, results: &Results, written: &[String]) -> Vec<String> {
+    let described = |file: &str, column: &str| {
+        let mut tables = kind.tables.iter();
+        tables.any(|table| table.name == file && table.describes(column))
+    };
+    let mut missing = Vec::new();
+    for name in written {
+        for column in results.table(name).map_or(&[][..], |table| table.columns()) {
+            if !described(name, &column.name) {
+                missing.push(format!("{name}: {}", column.name));
+            }
+        }
+        let file = format!("{name}.npz");
+        for (array, _) in results.arrays.get(name).map_or(&[][..], |arrays| arrays) {
+            if !described(&file, array) {
+                missing.push(format!("{file}: {array}"));
+            }
+        }
+    }
+    missing
 }
 
 /// Runs analyses on a run folder: all that are enabled and apply, or those named.

@@ -75,3 +75,17 @@ fn every_verb_of_the_readme_is_one() {
         assert!(help.status.success(), "{verb}");
     }
 }
+
+/// NULLCLINE_WRITE_DOCS=1 writes it.
+#[test]
+fn the_reference_of_analyses_is_that_of_the_program() {
+    let text = nullcline::analyses::reference();
+    if std::env::var_os("NULLCLINE_WRITE_DOCS").is_some() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/analyses.md");
+        fs::write(path, &text).unwrap();
+    }
+    assert!(
+        document("docs/analyses.md") == text,
+        "docs/analyses.md is behind: NULLCLINE_WRITE_DOCS=1 cargo test -p nullcline --test documents"
+    );
+}

@@ -1,22 +1,20 @@
 //! All fixed points and short cycles of piecewise-linear networks under a constant input.
 
 use super::fixed_points::constant_input;
-use super::{AnalysisKind, Context, failed};
+use super::{AnalysisKind, Context, TableDoc, failed};
 use crate::session::Outcome;
 use nullcline_analysis::linear_regions::{CycleSettings, find_cycles};
 use nullcline_analysis::starts::sample_starts;
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::{Key, Kind, Preset};
 use nullcline_models::architecture::CellKind;
-use nullcline_models::engine::Job;
-use nullcline_models::training::visited_states;
 use nullcline_tables::Table;
-use nullcline_tasks::Split;
 
 /// The registry's entry.
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "cycles",
     summary: "all fixed points and short cycles of a piecewise-linear network, by its linear regions",
+    by_default: true,
     keys: &[
         Key {
             name: "order",
@@ -63,6 +61,34 @@ pub const KIND: AnalysisKind = AnalysisKind {
             doc: "Random sequences in a row that lead to nothing new before the search ends.",
         },
     ],
+    tables: &[
+        TableDoc {
+            name: "cycles",
+            rows: "a row for every state of every cycle",
+            columns: &[
+                ("network", "the network, from 0"),
+                ("order", "steps of the cycle; 1 for a fixed point"),
+                ("id", "the cycle among those of its order, from 0"),
+                ("step", "place of the state in the cycle, from 0"),
+                ("state_*", "the state"),
+                ("n_unstable", "Floquet multipliers beyond the unit circle"),
+                ("spectral_radius", "modulus of the largest of them"),
+                ("residual", "|x - F^k(x)| in the maximum norm"),
+            ],
+        },
+        TableDoc {
+            name: "cycles_searches",
+            rows: "a row for every network and order",
+            columns: &[
+                ("network", "the network, from 0"),
+                ("order", "steps of the cycles searched for"),
+                ("cycles", "how many were found"),
+                ("regions", "linear regions that were visited"),
+                ("solved", "sequences of regions that were solved"),
+                ("exhaustive", "whether these were all there are"),
+            ],
+        },
+    ],
     applies: |_, architecture| {
         matches!(
             architecture.cell,
@@ -88,17 +114,7 @@ fn run(context: &mut Context) -> Outcome<()> {
             continue;
         };
         let seed = context.seed(network);
-        let trials = context.task.trials(Split::HeldOut, seed, 3, 16);
-        let job = Job {
-            parameters: &context.ensemble.parameters[network],
-            trials: &trials,
-        };
-        let states = visited_states(
-            context.engine,
-            &context.ensemble.architecture,
-            &context.objective,
-            &job,
-        )?;
+        let states = context.visited_states(network, 3, 16)?;
         let mut random = Random::new(seed, Stream::STARTS, 2);
         let pool = sample_starts(
             states.view(),

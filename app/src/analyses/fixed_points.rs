@@ -1,6 +1,6 @@
 //! Fixed points of every network under a constant input, with a verdict on every candidate.
 
-use super::{AnalysisKind, Context, failed};
+use super::{AnalysisKind, Context, TableDoc, failed};
 use crate::session::Outcome;
 use ndarray::s;
 use nullcline_analysis::fixed_points::{
@@ -9,15 +9,13 @@ use nullcline_analysis::fixed_points::{
 use nullcline_analysis::starts::sample_starts;
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::{Key, Kind, Preset};
-use nullcline_models::engine::Job;
-use nullcline_models::training::visited_states;
 use nullcline_tables::Table;
-use nullcline_tasks::Split;
 
 /// The registry's entry.
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "fixed_points",
     summary: "fixed and slow points by Newton's method from visited states, fixed ones proved, and how complete the search is",
+    by_default: true,
     keys: &[
         Key {
             name: "starts",
@@ -78,6 +76,78 @@ pub const KIND: AnalysisKind = AnalysisKind {
             doc: "Reject points farther from the mean of the starts than so many of their mean distances; not set: none.",
         },
     ],
+    tables: &[
+        TableDoc {
+            name: "fixed_points",
+            rows: "a row for every candidate, kept or not",
+            columns: &[
+                ("network", "the network, from 0"),
+                ("id", "the candidate, from 0 in every network"),
+                ("input_*", "the constant input"),
+                ("state_*", "the state x"),
+                ("speed", "q = 1/2 |x - F(x, u)|^2"),
+                ("residual", "|x - F(x, u)| in the maximum norm"),
+                (
+                    "verdict",
+                    "fixed: proved to exist; slow: a minimum of the speed, or a point that could not be proved; rejected",
+                ),
+                (
+                    "rejected_by",
+                    "the rule that rejected it, such as duplicate_of_3",
+                ),
+                (
+                    "relative_speed",
+                    "q over the median q of the network at work",
+                ),
+                (
+                    "certified",
+                    "whether existence and uniqueness are proved; empty where there was nothing to prove",
+                ),
+                (
+                    "existence_radius",
+                    "a fixed point lies this near, in the maximum norm",
+                ),
+                ("uniqueness_radius", "and no other lies within this"),
+                ("not_certified_because", "what the proof failed at"),
+                ("n_unstable", "eigenvalues beyond the unit circle"),
+                ("spectral_radius", "modulus of the largest eigenvalue"),
+                ("condition", "condition number of I - J"),
+                ("index", "sign det(I - J)"),
+                ("found_from", "starts that led here"),
+                ("iterations", "Newton steps of the first of them"),
+            ],
+        },
+        TableDoc {
+            name: "fixed_points_search",
+            rows: "a row for every network: how complete the search is",
+            columns: &[
+                ("network", "the network, from 0"),
+                ("starts", "starts of the search"),
+                ("index_sum", "sum of the indices of the points found"),
+                (
+                    "topology",
+                    "complete: the indices add up as they must; missing: they do not; undecided: nothing is known of what they must be",
+                ),
+                (
+                    "unseen_mass",
+                    "part of all starts that would lead to points not found yet, by Good and Turing",
+                ),
+                ("trajectory_speed", "median q of the network at work"),
+            ],
+        },
+        TableDoc {
+            name: "fixed_points_saturation",
+            rows: "a row for some numbers of starts",
+            columns: &[
+                ("network", "the network, from 0"),
+                ("starts", "so many starts"),
+                (
+                    "fixed_points",
+                    "would have been expected to find so many points",
+                ),
+            ],
+        },
+    ],
     applies: |_, _| true,
     needs: &[],
     run,
@@ -110,19 +180,7 @@ fn run(context: &mut Context) -> Outcome<()> {
             continue;
         };
         let seed = context.seed(network);
-        let trials = context
-            .task
-            .trials(Split::HeldOut, seed, 3, context.settings.count("trials"));
-        let job = Job {
-            parameters: &context.ensemble.parameters[network],
-            trials: &trials,
-        };
-        let states = visited_states(
-            context.engine,
-            &context.ensemble.architecture,
-            &context.objective,
-            &job,
-        )?;
+        let states = context.visited_states(network, 3, context.settings.count("trials"))?;
         let mut random = Random::new(seed, Stream::STARTS, 0);
         let starts = sample_starts(
             states.view(),

@@ -1,7 +1,7 @@
 //! A network that has learned a recording, left to itself: does it stay bounded, and does it do what the
 //! recording does?
 
-use super::{AnalysisKind, Context, failed};
+use super::{AnalysisKind, Context, TableDoc, failed};
 use crate::session::Outcome;
 use ndarray::{Array1, Array2, ArrayView2, s};
 use nullcline_analysis::free_run::{FreeRunSettings, RunInput, Stop, free_run};
@@ -13,6 +13,7 @@ use nullcline_tasks::Split;
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "free_run",
     summary: "the signal that a network generates by itself, for how long it stays bounded, how often it peaks",
+    by_default: true,
     keys: &[
         Key {
             name: "steps",
@@ -43,6 +44,53 @@ pub const KIND: AnalysisKind = AnalysisKind {
             default: Preset::Number(1e3),
             unit: "units of the state",
             doc: "A state with a larger absolute value counts as unbounded and ends the run.",
+        },
+    ],
+    tables: &[
+        TableDoc {
+            name: "free_run",
+            rows: "a row for the recording, without a network, and one for every network",
+            columns: &[
+                ("network", "the network, from 0; empty for the recording"),
+                ("steps", "steps that were made"),
+                ("bounded", "whether the run went to its end"),
+                ("largest_state", "the largest absolute value of any state"),
+                ("peaks_per_1000_steps", "peaks of the first output"),
+                (
+                    "peak_interval_10_percent",
+                    "steps between two peaks, the 10th percentile",
+                ),
+                (
+                    "median_peak_interval",
+                    "steps between two peaks, the median",
+                ),
+                (
+                    "peak_interval_90_percent",
+                    "steps between two peaks, the 90th percentile",
+                ),
+                ("mean_*", "mean of this output"),
+                ("standard_deviation_*", "standard deviation of this output"),
+            ],
+        },
+        TableDoc {
+            name: "free_run.npz",
+            rows: "the signals themselves",
+            columns: &[
+                (
+                    "recorded",
+                    "[time, output] the recording, as the task prepared it",
+                ),
+                ("mean", "[output] what was taken off the recording"),
+                ("standard_deviation", "[output] what it was divided by"),
+                (
+                    "seconds_per_step",
+                    "[1] seconds of a step, NaN where they are not known",
+                ),
+                (
+                    "network_*",
+                    "[time, output] the end of the run of this network",
+                ),
+            ],
         },
     ],
     applies: |task, _| task.recording(Split::HeldOut).is_some(),

@@ -1,7 +1,7 @@
 //! The linear dynamics about every fixed and slow point: eigenvalues with their times, eigenvectors.
 
 use super::fixed_points::{constant_input, kept_points};
-use super::{AnalysisKind, Context, failed};
+use super::{AnalysisKind, Context, TableDoc, failed};
 use crate::session::Outcome;
 use ndarray::{Array1, Array3};
 use nullcline_analysis::linearization::{linearize, period, time_constant};
@@ -10,7 +10,56 @@ use nullcline_tables::Table;
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "linearization",
     summary: "eigenvalues, right and left eigenvectors, time constants and periods at every fixed point",
+    by_default: true,
     keys: &[],
+    tables: &[
+        TableDoc {
+            name: "linearization",
+            rows: "a row for every eigenvalue of every fixed and slow point, by modulus falling",
+            columns: &[
+                ("network", "the network, from 0"),
+                ("fixed_point", "id of the point in fixed_points"),
+                ("index", "place of the eigenvalue, from 0"),
+                ("re", "real part of the eigenvalue lambda"),
+                ("im", "imaginary part"),
+                ("modulus", "|lambda|; the mode grows where it is beyond 1"),
+                (
+                    "time_constant",
+                    "-1 / ln |lambda|, negative for growing modes",
+                ),
+                (
+                    "period",
+                    "2 pi / |arg lambda|, infinite where the mode does not turn",
+                ),
+                (
+                    "eigen_residual",
+                    "|J v - lambda v|, how far to trust the mode",
+                ),
+                (
+                    "eigenvalue_condition",
+                    "|w| |v| / |w^H v|, how far lambda moves for a change of J; infinite for defective modes",
+                ),
+            ],
+        },
+        TableDoc {
+            name: "linearization.npz",
+            rows: "the eigenvectors",
+            columns: &[
+                ("network", "[point] the network"),
+                ("fixed_point", "[point] id of the point in fixed_points"),
+                (
+                    "right_re",
+                    "[point, mode, state] right eigenvectors v, J v = lambda v, of length 1",
+                ),
+                ("right_im", "[point, mode, state] their imaginary parts"),
+                (
+                    "left_re",
+                    "[point, mode, state] left eigenvectors w, w^H J = lambda w^H, with w^H v = 1",
+                ),
+                ("left_im", "[point, mode, state] their imaginary parts"),
+            ],
+        },
+    ],
     applies: |_, _| true,
     needs: &["fixed_points"],
     run,

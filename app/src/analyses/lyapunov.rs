@@ -1,21 +1,19 @@
 //! Lyapunov exponents of every network under a constant input, along the trajectory that it comes to by itself.
 
 use super::fixed_points::constant_input;
-use super::{AnalysisKind, Context, failed};
+use super::{AnalysisKind, Context, TableDoc, failed};
 use crate::session::Outcome;
 use nullcline_analysis::free_run::RunInput;
 use nullcline_analysis::lyapunov::{LyapunovSettings, lyapunov_spectrum};
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::{Key, Kind, Preset};
-use nullcline_models::engine::Job;
-use nullcline_models::training::visited_states;
 use nullcline_tables::Table;
-use nullcline_tasks::Split;
 
 /// The registry's entry.
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "lyapunov",
     summary: "Lyapunov exponents of the free network, their convergence, the Kaplan-Yorke dimension",
+    by_default: true,
     keys: &[
         Key {
             name: "steps",
@@ -58,6 +56,35 @@ pub const KIND: AnalysisKind = AnalysisKind {
             doc: "How many exponents, the largest ones, where there are more states than that; 0: all.",
         },
     ],
+    tables: &[
+        TableDoc {
+            name: "lyapunov",
+            rows: "a row for every exponent of every network",
+            columns: &[
+                ("network", "the network, from 0"),
+                ("index", "rank of the exponent, from 0"),
+                (
+                    "exponent",
+                    "mean logarithm of growth in a step; empty where the network is not bounded",
+                ),
+                (
+                    "kaplan_yorke_dimension",
+                    "of the attractor; empty where more exponents would be needed",
+                ),
+                ("bounded", "whether the trajectory stayed finite"),
+            ],
+        },
+        TableDoc {
+            name: "lyapunov_convergence",
+            rows: "a row for every exponent at some of the steps",
+            columns: &[
+                ("network", "the network, from 0"),
+                ("step", "steps after the transient"),
+                ("index", "rank of the exponent, from 0"),
+                ("exponent", "its average up to this step"),
+            ],
+        },
+    ],
     applies: |_, _| true,
     needs: &[],
     run,
@@ -85,17 +112,7 @@ fn run(context: &mut Context) -> Outcome<()> {
             continue;
         };
         let seed = context.seed(network);
-        let trials = context.task.trials(Split::HeldOut, seed, 3, 1);
-        let job = Job {
-            parameters: &context.ensemble.parameters[network],
-            trials: &trials,
-        };
-        let states = visited_states(
-            context.engine,
-            &context.ensemble.architecture,
-            &context.objective,
-            &job,
-        )?;
+        let states = context.visited_states(network, 3, 1)?;
         let start = states
             .rows()
             .into_iter()
@@ -107,6 +124,7 @@ fn run(context: &mut Context) -> Outcome<()> {
             RunInput::Constant(&input),
             &settings,
             &mut Random::new(seed, Stream::STARTS, 1),
+            &mut context.watch(network),
         );
         let spectrum = match measured {
             Ok(spectrum) => spectrum,
@@ -119,7 +137,7 @@ fn run(context: &mut Context) -> Outcome<()> {
                 bounded.push(false);
                 continue;
             }
-            Err(error) => return Err(failed("Lyapunov exponents", error).into()),
+            Err(error) => return Err(failed("Lyapunov exponents", error)),
         };
         for (index, exponent) in spectrum.exponents.iter().enumerate() {
             of.push(network as u64);

@@ -14,15 +14,16 @@ mod trials;
 
 use crate::experiment::Experiment;
 use crate::results::{Arrays, Results};
-use crate::session::Control;
-use crate::session::Outcome;
+use crate::session::{Control, Event, Fault, Observer, Outcome};
+use ndarray::Array2;
 use nullcline_data::Error;
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
 use nullcline_models::architecture::Architecture;
 use nullcline_models::engine::{Engine, Job, Objective, Response};
 use nullcline_models::ensemble::Ensemble;
+use nullcline_models::training::visited_states;
 use nullcline_tables::Table;
-use nullcline_tasks::{Task, Trials};
+use nullcline_tasks::{Split, Task, Trials};
 
 /// An analysis as the command line names it.
 pub struct AnalysisKind {
@@ -30,8 +31,12 @@ pub struct AnalysisKind {
     pub name: &'static str,
     /// One line for lists.
     pub summary: &'static str,
+    /// Whether it is run where the experiment does not say.
+    pub by_default: bool,
     /// Its documented keys besides `enabled`.
     pub keys: &'static [Key],
+    /// The tables and arrays that it writes.
+    pub tables: &'static [TableDoc],
     /// Whether it makes sense for a task and a network.
     pub applies: fn(&dyn Task, &Architecture) -> bool,
     /// Analyses whose results it reads.
@@ -40,18 +45,53 @@ pub struct AnalysisKind {
     pub run: fn(&mut Context) -> Outcome<()>,
 }
 
-const ENABLED: &[Key] = &[Key {
-    name: "enabled",
-    kind: Kind::Flag,
-    default: Preset::Flag(true),
-    unit: "",
-    doc: "Whether the analysis is run.",
-}];
+/// What a table or a file of arrays holds, for the reference of all results.
+pub struct TableDoc {
+    /// Its name; that of a file of arrays ends in `.npz`.
+    pub name: &'static str,
+    /// What has a row in it, as "a row for every ..."; of arrays, what they are.
+    pub rows: &'static str,
+    /// Columns, or arrays with their axes, and what they hold. A `*` in a name stands for a number or a name.
+    pub columns: &'static [(&'static str, &'static str)],
+}
+
+impl TableDoc {
+    /// Whether a column of this name is among those described.
+    pub fn describes(&self, column: &str) -> bool {
+        self.columns
+            .iter()
+            .any(|(name, _)| match name.split_once('*') {
+                Some((before, after)) => {
+                    column.len() > before.len() + after.len()
+                        && column.starts_with(before)
+                        && column.ends_with(after)
+                }
+                None => *name == column,
+            })
+    }
+}
+
+const fn enabled(by_default: bool) -> [Key; 1] {
+    [Key {
+        name: "enabled",
+        kind: Kind::Flag,
+        default: Preset::Flag(by_default),
+        unit: "",
+        doc: "Whether the analysis is run where none is named.",
+    }]
+}
+static ENABLED: [Key; 1] = enabled(true);
+static NOT_ENABLED: [Key; 1] = enabled(false);
 
 impl AnalysisKind {
     /// All its keys.
     pub fn schema(&self) -> Vec<&'static [Key]> {
-        vec![ENABLED, self.keys]
+        let enabled = if self.by_default {
+            &ENABLED
+        } else {
+            &NOT_ENABLED
+        };
+        vec![enabled, self.keys]
     }
 }
 
@@ -72,6 +112,59 @@ pub fn kind(name: &str) -> Option<&'static AnalysisKind> {
     ANALYSES.iter().find(|kind| kind.name == name)
 }
 
+/// The reference of all analyses in Markdown: docs/analyses.md.
+pub fn reference() -> String {
+    let mut text = REFERENCE_HEAD.to_owned();
+    for kind in ANALYSES {
+        text += &format!("\n## {}\n\n{}.\n", kind.name, sentence(kind.summary));
+        if !kind.by_default {
+            text += &format!(
+                "\nRun where it is named (`--only {}`) or enabled (`[analysis.{}] enabled = true`).\n",
+                kind.name, kind.name
+            );
+        }
+        if !kind.needs.is_empty() {
+            text += &format!("\nReads the results of {}.\n", kind.needs.join(", "));
+        }
+        if !kind.keys.is_empty() {
+            text += "\n| key | |\n|---|---|\n";
+            for key in kind.keys {
+                let line = format!("{} ({})", key.doc, key.summary());
+                text += &format!("| `{}` | {} |\n", key.name, cell(&line));
+            }
+        }
+        for table in kind.tables {
+            text += &format!(
+                "\n**`{}`**: {}.\n\n| column | |\n|---|---|\n",
+                table.name, table.rows
+            );
+            for (name, doc) in table.columns {
+                text += &format!("| `{name}` | {} |\n", cell(doc));
+            }
+        }
+    }
+    text
+}
+
+const REFERENCE_HEAD: &str = "# Analyses and their results
+
+What `nullcline analyze DIR` runs, or `nullcline analyze DIR --only NAME[,NAME]`, the keys of `[analysis.NAME]` in an
+experiment file, and the tables in `DIR/analysis/`. Every table is tidy, one row per thing; the units stand in the
+metadata of its columns (`unit:COLUMN`), and an empty place means that there is no such number. A `*` stands for a
+number or a name. This page is written from the program itself.
+";
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_uppercase().to_string());
+    first.unwrap_or_default() + letters.as_str()
+}
+
+/// A text in a cell of a Markdown table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
 /// What an analysis works with.
 pub struct Context<'a> {
     /// The experiment.
@@ -90,11 +183,58 @@ pub struct Context<'a> {
     pub results: &'a mut Results,
     /// To see whether the user wants it to end.
     pub control: &'a Control,
+    /// Whoever watches; see [`Context::watch`].
+    pub observe: Observer<'a>,
+    /// The name of this analysis.
+    pub name: &'static str,
     /// Names of the tables and arrays that were added.
     pub written: Vec<String>,
 }
 
 impl Context<'_> {
+    /// For a long analysis of one network after the other: shows how far it is, ends it where the user wants so.
+    pub fn watch(&mut self, network: usize) -> impl FnMut(f64) -> bool {
+        let (control, name) = (self.control, self.name);
+        let networks = self.ensemble.len().max(1) as f64;
+        let observe = &mut self.observe;
+        move |done| {
+            observe(Event::Progress {
+                name,
+                done: (network as f64 + done) / networks,
+            });
+            !control.is_stopped()
+        }
+    }
+
+    /// The states `[sample, state]` that a network comes through on held-out trials, trial by trial and step by step,
+    /// without the initial ones.
+    ///
+    /// `index` keeps the trials of one analysis apart from those of another; analyses that are shown together use the
+    /// same.
+    ///
+    /// # Errors
+    /// If the engine's device fails.
+    pub fn visited_states(
+        &mut self,
+        network: usize,
+        index: u64,
+        trials: usize,
+    ) -> Outcome<Array2<f64>> {
+        let trials = self
+            .task
+            .trials(Split::HeldOut, self.seed(network), index, trials);
+        let job = Job {
+            parameters: &self.ensemble.parameters[network],
+            trials: &trials,
+        };
+        Ok(visited_states(
+            self.engine,
+            &self.ensemble.architecture,
+            &self.objective,
+            &job,
+        )?)
+    }
+
     /// The seed of a network's held-out trials and starts.
     pub fn seed(&self, network: usize) -> u64 {
         self.experiment.seed().wrapping_add(network as u64)
@@ -147,8 +287,13 @@ impl Context<'_> {
 }
 
 /// A fault of the mathematics as an error of the program.
-pub(crate) fn failed(what: &str, error: impl std::fmt::Display) -> Error {
-    Error::argument(what, error.to_string(), "finite numbers of matching shape")
+pub(crate) fn failed(what: &str, error: nullcline_analysis::Error) -> Fault {
+    match error {
+        nullcline_analysis::Error::Stopped => Fault::Stopped,
+        error => {
+            Error::argument(what, error.to_string(), "finite numbers of matching shape").into()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! How well the trained networks do their task, on held-out trials and on trials of double length.
 
-use super::{AnalysisKind, Context};
+use super::{AnalysisKind, Context, TableDoc};
 use crate::session::Outcome;
 use nullcline_data::settings::{Key, Kind, Preset};
 use nullcline_tables::Table;
@@ -9,6 +9,7 @@ use nullcline_tasks::Split;
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "performance",
     summary: "loss and the task's metrics on held-out trials and on trials of double length",
+    by_default: true,
     keys: &[Key {
         name: "trials",
         kind: Kind::Integer {
@@ -18,6 +19,16 @@ pub const KIND: AnalysisKind = AnalysisKind {
         default: Preset::Integer(256),
         unit: "trials",
         doc: "Trials of each sort.",
+    }],
+    tables: &[TableDoc {
+        name: "performance",
+        rows: "a row for every network and sort of trials",
+        columns: &[
+            ("network", "the network, from 0"),
+            ("split", "held_out, or long: trials of double length"),
+            ("loss", "the loss of training, without its penalties"),
+            ("*", "the task's own measures, such as accuracy"),
+        ],
     }],
     applies: |task, _| task.kind() != "noise",
     needs: &[],

@@ -1,8 +1,8 @@
 //! The state space in three principal components: trajectories, fixed points, unstable modes.
 
 use super::fixed_points::kept_points;
-use super::{AnalysisKind, Context, failed};
-use crate::session::Outcome;
+use super::{AnalysisKind, Context, TableDoc, failed};
+use crate::session::{Fault, Outcome};
 use ndarray::{Array2, Array3, ArrayD, ArrayView1, ArrayView2, Axis, s};
 use nullcline_analysis::pca::PrincipalComponents;
 use nullcline_data::settings::{Key, Kind, Preset};
@@ -12,6 +12,7 @@ use nullcline_tasks::Split;
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "state_space",
     summary: "trajectories, fixed points and unstable modes in three principal components of the trajectories",
+    by_default: true,
     keys: &[
         Key {
             name: "trials",
@@ -29,6 +30,52 @@ pub const KIND: AnalysisKind = AnalysisKind {
             default: Preset::Integer(8),
             unit: "trials",
             doc: "How many of these trajectories are kept for the figure.",
+        },
+    ],
+    tables: &[
+        TableDoc {
+            name: "state_space",
+            rows: "a row for every step of every trajectory shown",
+            columns: &[
+                ("network", "the network, from 0"),
+                ("trial", "the trial, from 0"),
+                ("step", "the step, from 1"),
+                ("pc_*", "place along this principal component"),
+            ],
+        },
+        TableDoc {
+            name: "state_space_points",
+            rows: "a row for every fixed and slow point",
+            columns: &[
+                ("network", "the network, from 0"),
+                ("fixed_point", "id of the point in fixed_points"),
+                ("pc_*", "place along this principal component"),
+                ("verdict", "fixed or slow"),
+                ("n_unstable", "eigenvalues beyond the unit circle"),
+            ],
+        },
+        TableDoc {
+            name: "state_space_modes",
+            rows: "a row for every unstable mode, as a segment",
+            columns: &[
+                ("network", "the network, from 0"),
+                ("fixed_point", "id of the point in fixed_points"),
+                ("index", "the eigenvalue's in linearization"),
+                ("from_pc_*", "one end along this principal component"),
+                ("to_pc_*", "the other end"),
+            ],
+        },
+        TableDoc {
+            name: "state_space.npz",
+            rows: "the principal components themselves",
+            columns: &[
+                ("mean", "[network, state] mean of the trajectories"),
+                ("components", "[network, component, state] unit vectors"),
+                (
+                    "explained_variance_ratio",
+                    "[network, component] part of the variance",
+                ),
+            ],
         },
     ],
     applies: |_, _| true,
@@ -151,7 +198,7 @@ impl Axes {
     }
 }
 
-fn fault(error: nullcline_analysis::Error) -> nullcline_data::Error {
+fn fault(error: nullcline_analysis::Error) -> Fault {
     failed("principal components", error)
 }
 

@@ -1,6 +1,6 @@
 //! A few held-out trials, step by step: what went in, what was wanted, what came out.
 
-use super::{AnalysisKind, Context};
+use super::{AnalysisKind, Context, TableDoc};
 use crate::session::Outcome;
 use nullcline_data::settings::{Key, Kind, Preset};
 use nullcline_tables::Table;
@@ -9,12 +9,25 @@ use nullcline_tasks::Split;
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "trials",
     summary: "inputs, targets and outputs of a few held-out trials of double length",
+    by_default: true,
     keys: &[Key {
         name: "count",
         kind: Kind::Integer { min: 1, max: 1000 },
         default: Preset::Integer(4),
         unit: "trials",
         doc: "Trials to keep of each network.",
+    }],
+    tables: &[TableDoc {
+        name: "trials",
+        rows: "a row for every step of every trial kept of every network",
+        columns: &[
+            ("network", "the network, from 0"),
+            ("trial", "the trial, from 0"),
+            ("step", "the step, from 0"),
+            ("input_*", "the input of this channel"),
+            ("target_*", "what this output should be"),
+            ("output_*", "what it is"),
+        ],
     }],
     applies: |task, _| task.kind() != "noise",
     needs: &[],

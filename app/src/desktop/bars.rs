@@ -294,8 +294,12 @@ pub fn bottom(ui: &mut Ui, state: &State) {
                     Phase::Preparing => "Preparing".to_owned(),
                     Phase::Training if work.is_paused() => "Paused".to_owned(),
                     Phase::Training => "Training".to_owned(),
-                    Phase::Analyzing(name) => {
-                        format!("Analysing: {}", title_of(name).to_lowercase())
+                    Phase::Analyzing(name, percent) => {
+                        let name = title_of(name).to_lowercase();
+                        match percent {
+                            0 => format!("Analysing: {name}"),
+                            percent => format!("Analysing: {name}, {percent} %"),
+                        }
                     }
                     Phase::Drawing => "Drawing figures".to_owned(),
                 };

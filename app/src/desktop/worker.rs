@@ -53,8 +53,8 @@ pub enum Phase {
     Preparing,
     /// Networks are trained.
     Training,
-    /// An analysis is run.
-    Analyzing(&'static str),
+    /// An analysis is run, so many per cent of which are done.
+    Analyzing(&'static str, u8),
     /// Figures are drawn into files.
     Drawing,
 }
@@ -560,8 +560,16 @@ fn analyze_and_draw(
         Ok(())
     };
     let mut engine = CpuEngine::new();
+    let mut percent = 0;
     let mut observe = |event: Event| match event {
-        Event::Analysis { name } => reporter.send(Message::Phase(Phase::Analyzing(name))),
+        Event::Analysis { name } => {
+            percent = 0;
+            reporter.send(Message::Phase(Phase::Analyzing(name, percent)));
+        }
+        Event::Progress { name, done } if percent != (100.0 * done) as u8 => {
+            percent = (100.0 * done) as u8;
+            reporter.send(Message::Phase(Phase::Analyzing(name, percent)));
+        }
         Event::Note(text) => reporter.send(Message::Note(text)),
         _ => {}
     };
