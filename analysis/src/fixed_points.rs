@@ -271,6 +271,12 @@ impl FixedPointSearch {
         (!self.led_to.is_empty()).then(|| once as f64 / self.led_to.len() as f64)
     }
 
+    /// Whether nothing says that more starts would find more: the indices do not prove that points are missing, and
+    /// every fixed point was found from two starts at least.
+    pub fn is_exhausted(&self) -> bool {
+        self.topology() != Topology::Missing && self.fixed().all(|point| point.found_from > 1)
+    }
+
     /// The number of distinct fixed points that so many of the starts are expected to lead to, drawn at random from all
     /// of them: pairs (starts, points) for 1, 2, 4, ... and all starts. A curve that still rises at its end says that
     /// more starts would find more.

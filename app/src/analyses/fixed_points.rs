@@ -28,6 +28,16 @@ pub const KIND: AnalysisKind = AnalysisKind {
             doc: "Starts of the search: visited states, every second one moved towards another.",
         },
         Key {
+            name: "most_starts",
+            kind: Kind::Integer {
+                min: 1,
+                max: 100_000_000,
+            },
+            default: Preset::Integer(16_384),
+            unit: "",
+            doc: "Where points are missing by their indices, or one was found from a single start, twice as many starts are made, up to this.",
+        },
+        Key {
             name: "trials",
             kind: Kind::Integer {
                 min: 1,
@@ -181,14 +191,6 @@ fn run(context: &mut Context) -> Outcome<()> {
         };
         let seed = context.seed(network);
         let states = context.visited_states(network, 3, context.settings.count("trials"))?;
-        let mut random = Random::new(seed, Stream::STARTS, 0);
-        let starts = sample_starts(
-            states.view(),
-            context.settings.count("starts"),
-            context.settings.number("noise"),
-            &mut random,
-        )
-        .map_err(|error| failed("starts of the fixed-point search", error))?;
         // Slow is what is slow beside the network at work, not beside noisy starts.
         let every = (states.nrows() / SPEEDS).max(1) as isize;
         let speed = typical_speed(&map, states.slice(s![..;every, ..]), &input)
@@ -197,8 +199,25 @@ fn run(context: &mut Context) -> Outcome<()> {
             trajectory_speed: speed.is_finite().then_some(speed),
             ..settings.clone()
         };
-        let search = find_fixed_points(&map, starts.view(), &input, &settings)
-            .map_err(|error| failed("fixed-point search", error))?;
+        let mut count = context.settings.count("starts");
+        let most = context.settings.count("most_starts");
+        let search = loop {
+            // The first starts of a longer list are those of a shorter one.
+            let starts = sample_starts(
+                states.view(),
+                count,
+                context.settings.number("noise"),
+                &mut Random::new(seed, Stream::STARTS, 0),
+            )
+            .map_err(|error| failed("starts of the fixed-point search", error))?;
+            let search = find_fixed_points(&map, starts.view(), &input, &settings)
+                .map_err(|error| failed("fixed-point search", error))?;
+            if search.is_exhausted() || count >= most {
+                break search;
+            }
+            count = (2 * count).min(most);
+            context.control.check()?;
+        };
         searches.push((network as u64, search));
     }
     let table = table(&searches, &input, context.ensemble.architecture.state_dim())?;
