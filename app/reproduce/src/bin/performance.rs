@@ -84,6 +84,8 @@ const WORK: &[Work] = &[
     },
 ];
 
+/// Where the page goes over from training to the section that `analysis_performance` writes, which is kept.
+const ANALYSES: &str = "## Analyses\n\n";
 /// Where the page goes over from the processor to the graphics card.
 const CARD: &str = "## GPU\n\n";
 /// What follows is written by hand, and kept.
@@ -133,6 +135,9 @@ fn main() -> Result<()> {
     let torch = has("torch");
     let before = std::fs::read_to_string(&path).unwrap_or_default();
     let (of_processor, of_card) = before.split_once(CARD).unwrap_or((&before, NO_CARD));
+    let of_analyses = of_processor
+        .find(ANALYSES)
+        .map_or("", |at| &of_processor[at..]);
     // What was written by hand of the card stays.
     let (tables, remarks) = of_card
         .find(REMARKS)
@@ -190,7 +195,7 @@ fn main() -> Result<()> {
         torch.as_deref(),
         jax.as_deref(),
         c.is_some(),
-        &of_card,
+        &format!("{of_analyses}{CARD}{of_card}"),
     )?;
     write_atomically(&path, page.as_bytes())?;
     println!("wrote {}", path.display());
@@ -458,7 +463,7 @@ fn page(
     torch: Option<&str>,
     jax: Option<&str>,
     c: bool,
-    gpu: &str,
+    rest: &str,
 ) -> Result<String> {
     let mut page = String::new();
     writeln!(
@@ -542,7 +547,6 @@ fn page(
          Ensembles of 16 units, where a thread takes one network after the other through all updates of a span: products\n\
          53 %, pointwise 31 %, transposes 6 %, the optimiser, calls and the operating system together 8 %.\n"
     )?;
-    page.push_str(CARD);
-    page.push_str(gpu);
+    page.push_str(rest);
     Ok(page)
 }
