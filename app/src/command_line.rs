@@ -49,6 +49,9 @@ enum Verb {
         /// Only these analyses, with what they need.
         #[arg(long, value_delimiter = ',', value_name = "NAME")]
         only: Vec<String>,
+        /// Replace a key of an analysis, which the run folder keeps: --set analysis.cycles.order=6.
+        #[arg(long, value_name = "key=value")]
+        set: Vec<String>,
     },
     /// Draw the figures of a run folder.
     Figures {
@@ -63,6 +66,9 @@ enum Verb {
         /// single (89 mm), double (183 mm), or millimetres from 40 to 400.
         #[arg(long)]
         width: Option<String>,
+        /// Replace a key of the figures, which the run folder keeps: --set figures.network=3.
+        #[arg(long, value_name = "key=value")]
+        set: Vec<String>,
     },
     /// Turn a network trained elsewhere into a run folder.
     Import {
@@ -273,8 +279,8 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
         Some(Verb::Desktop(arguments)) => desktop(arguments),
         Some(Verb::Run(arguments)) => run(&arguments, true),
         Some(Verb::Train(arguments)) => run(&arguments, false),
-        Some(Verb::Analyze { dir, only }) => {
-            let (folder, experiment) = open(&dir)?;
+        Some(Verb::Analyze { dir, only, set }) => {
+            let (folder, experiment) = open_with(&dir, &set)?;
             let control = interruptible();
             let mut engine = CpuEngine::new();
             let mut progress = Progress::new();
@@ -294,8 +300,9 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
             only,
             format,
             width,
+            set,
         }) => {
-            let (folder, experiment) = open(&dir)?;
+            let (folder, experiment) = open_with(&dir, &set)?;
             let options = FigureOptions {
                 only,
                 formats: checked_formats(format)?,
@@ -500,6 +507,14 @@ fn interruptible() -> Arc<Control> {
         handle.stop();
     });
     control
+}
+
+/// Opens a run folder with other keys of its analyses or figures, which it keeps.
+fn open_with(dir: &Path, assignments: &[String]) -> Outcome<(RunFolder, Experiment)> {
+    let folder = RunFolder::open(dir)?;
+    let experiment = Experiment::read(&folder.experiment_path(), assignments)?;
+    session::keep_experiment(&folder, &experiment)?;
+    Ok((folder, experiment))
 }
 
 fn open(dir: &Path) -> Outcome<(RunFolder, Experiment)> {

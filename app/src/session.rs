@@ -145,27 +145,36 @@ pub fn prepare(folder: &std::path::Path, experiment: &Experiment) -> Outcome<Run
     experiment.build()?;
     let folder = RunFolder::create(folder)?;
     if folder.has_experiment() {
-        let present = Experiment::of_run(&folder)?;
-        if let Some((key, there, here)) = first_difference(&present, experiment) {
-            return Err(Error::argument(
-                format!(
-                    "{}: run folder of another experiment, key \"{key}\"",
-                    folder.path().display()
-                ),
-                format!("{there} there, {here} here"),
-                "the same experiment, to continue it; or another folder with --out",
-            )
-            .into());
-        }
-        // Analyses and figures may be asked for anew; the folder says what was asked for last.
-        if present != *experiment {
-            let _lock = folder.lock()?;
-            folder.write_experiment(&experiment.to_toml(false))?;
-        }
+        keep_experiment(&folder, experiment)?;
     } else {
         folder.write_experiment(&experiment.to_toml(false))?;
     }
     Ok(folder)
+}
+
+/// Writes an experiment over that of a run folder, if it differs in analyses and figures only.
+///
+/// # Errors
+/// If it differs in what the networks depend on, or cannot be written.
+pub fn keep_experiment(folder: &RunFolder, experiment: &Experiment) -> Outcome<()> {
+    let present = Experiment::of_run(folder)?;
+    if let Some((key, there, here)) = first_difference(&present, experiment) {
+        return Err(Error::argument(
+            format!(
+                "{}: run folder of another experiment, key \"{key}\"",
+                folder.path().display()
+            ),
+            format!("{there} there, {here} here"),
+            "the same experiment, to continue it; or another folder with --out",
+        )
+        .into());
+    }
+    // Analyses and figures may be asked for anew; the folder says what was asked for last.
+    if present != *experiment {
+        let _lock = folder.lock()?;
+        folder.write_experiment(&experiment.to_toml(false))?;
+    }
+    Ok(())
 }
 
 /// The first key in which two experiments differ, among those that training depends on.

@@ -403,6 +403,39 @@ fn analyses_are_run_by_name_with_what_they_need() {
 }
 
 #[test]
+fn keys_of_analyses_and_figures_can_be_set_afterwards() {
+    let scratch = with_run(FLIP_FLOP);
+    let set = "analysis.lyapunov.exponents=3";
+    scratch
+        .run(&["analyze", "run", "--only", "lyapunov", "--set", set])
+        .succeeded();
+    let exponents = |scratch: &Scratch| Table::read_parquet(&scratch.path("run/analysis/lyapunov.parquet")).unwrap().row_count();
+    assert_eq!(exponents(&scratch), 3);
+    // The folder keeps it.
+    scratch
+        .run(&["analyze", "run", "--only", "lyapunov"])
+        .succeeded();
+    assert_eq!(exponents(&scratch), 3);
+    let set = "figures.width=120";
+    scratch
+        .run(&["figures", "run", "--only", "lyapunov", "--set", set])
+        .succeeded();
+    let svg = String::from_utf8(scratch.read("run/figures/lyapunov.svg")).unwrap();
+    assert!(
+        svg.contains("width=\"120mm\"") || svg.contains("width=\"340."),
+        "{}",
+        &svg[..300]
+    );
+    // What the networks were trained by is not changed afterwards.
+    let before = scratch.content();
+    let refused = scratch
+        .run(&["analyze", "run", "--set", "task.bits=3"])
+        .with_status(2);
+    assert!(refused.stderr.contains("task.bits"), "{}", refused.stderr);
+    assert!(scratch.content() == before);
+}
+
+#[test]
 fn figures_are_drawn_by_name_format_and_width() {
     let scratch = with_run(FLIP_FLOP);
     let known = listed(&scratch, "figures");
