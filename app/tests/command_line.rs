@@ -409,7 +409,11 @@ fn keys_of_analyses_and_figures_can_be_set_afterwards() {
     scratch
         .run(&["analyze", "run", "--only", "lyapunov", "--set", set])
         .succeeded();
-    let exponents = |scratch: &Scratch| Table::read_parquet(&scratch.path("run/analysis/lyapunov.parquet")).unwrap().row_count();
+    let exponents = |scratch: &Scratch| {
+        Table::read_parquet(&scratch.path("run/analysis/lyapunov.parquet"))
+            .unwrap()
+            .row_count()
+    };
     assert_eq!(exponents(&scratch), 3);
     // The folder keeps it.
     scratch
