@@ -88,7 +88,9 @@ fn search(bencher: Bencher, network: &Network, starts: &Array2<f64>) {
     bencher
         .counter(ItemsCount::new(starts.nrows()))
         .bench_local(|| {
-            pool.install(|| find_fixed_points(network, starts.view(), &input, &settings))
+            pool.install(|| {
+                find_fixed_points(network, starts.view(), &input, &settings, &mut |_| true)
+            })
         });
 }
 
@@ -120,7 +122,13 @@ fn flip_flop(bencher: Bencher, cell: &str) {
 fn one_certificate(bencher: Bencher, units: usize) {
     let network = patterns(units);
     let starts = pattern_starts(&network, 64);
-    let found = find_fixed_points(&network, starts.view(), &[], &FixedPointSettings::default());
+    let found = find_fixed_points(
+        &network,
+        starts.view(),
+        &[],
+        &FixedPointSettings::default(),
+        &mut |_| true,
+    );
     let found = found.expect("starts that fit");
     let point = found.fixed().next().expect("a fixed point");
     bencher.bench_local(|| certify(&network, &point.state, &[]));

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::certificates::{Certificate, Refusal};
 use crate::dense::{Lu, infinity_distance, infinity_norm};
 use crate::linearization::eigenvalues;
-use crate::{Dynamics, Error};
+use crate::{Dynamics, Error, Watch};
 use from_start::{Candidate, Outcome, Searcher, allowed_residual};
 use sameness::{Proved, group};
 
@@ -368,6 +368,7 @@ impl FixedPointSearch {
 /// - `starts`: `[start, state]`, for instance from [`sample_starts`](crate::starts::sample_starts).
 /// - `input`: the input held constant, `[input]`.
 /// - `settings`: tolerances and budgets, all with defaults.
+/// - `watch`: asked before every step of all starts.
 ///
 /// # Method
 /// From each start, Newton's method on f(x) = x - F(x, u) with A = I - dF/dx, its steps no longer
@@ -395,7 +396,7 @@ impl FixedPointSearch {
 ///
 /// # Errors
 /// [`Error::Shape`] where the width of `starts` or the length of `input` does not fit the map,
-/// [`Error::Setting`] where a tolerance is out of range.
+/// [`Error::Setting`] where a tolerance is out of range, [`Error::Stopped`] where `watch` says so.
 ///
 /// # Reference
 /// D. Sussillo and O. Barak, Opening the black box, Neural Computation 25 (2013) 626-649;
@@ -405,6 +406,7 @@ pub fn find_fixed_points<D: Dynamics + ?Sized>(
     starts: ArrayView2<'_, f64>,
     input: &[f64],
     settings: &FixedPointSettings,
+    watch: Watch,
 ) -> Result<FixedPointSearch, Error> {
     let dim = dynamics.state_dim();
     settings.check()?;
@@ -432,6 +434,7 @@ pub fn find_fixed_points<D: Dynamics + ?Sized>(
             if active.is_empty() {
                 break;
             }
+            Error::check_watch(watch, 1.0 - active.len() as f64 / starts.nrows() as f64)?;
             active.par_chunks_mut(STARTS_AT_ONCE).for_each_init(
                 || Searcher::new(dynamics, input, settings),
                 |searcher, candidates| {

@@ -66,6 +66,39 @@ pub fn sample_starts<R: Rng + ?Sized>(
     Ok(starts)
 }
 
+/// Draws starts uniformly in a box.
+///
+/// Returns `[count, state]`.
+///
+/// # Arguments
+/// - `low`, `high`: the ends of the box, `[state]`.
+/// - `count`: number of starts.
+/// - `rng`: the random stream. Rows are drawn one after the other, so the first ones do not depend on `count`.
+///
+/// # Errors
+/// [`Error::Shape`] where the ends differ in length, [`Error::Setting`] where one is not finite or `low` is not below
+/// `high`.
+pub fn starts_in_box<R: Rng + ?Sized>(
+    low: &[f64],
+    high: &[f64],
+    count: usize,
+    rng: &mut R,
+) -> Result<Array2<f64>, Error> {
+    Error::check_shape("upper ends of the box", low.len(), high.len())?;
+    for (low, high) in low.iter().zip(high) {
+        if !(low.is_finite() && high.is_finite() && low < high) {
+            return Err(Error::Setting {
+                what: "box",
+                found: format!("{low} to {high}"),
+                allowed: "finite numbers, the first below the second",
+            });
+        }
+    }
+    Ok(Array2::from_shape_fn((count, low.len()), |(_, i)| {
+        rng.random_range(low[i]..high[i])
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use ndarray::{Array1, array};
@@ -119,6 +152,23 @@ mod tests {
         let few = sample_starts(states.view(), 5, 0.1, &mut SmallRng::seed_from_u64(7)).unwrap();
         let many = sample_starts(states.view(), 50, 0.1, &mut SmallRng::seed_from_u64(7)).unwrap();
         assert_eq!(few, many.slice(ndarray::s![..5, ..]));
+    }
+
+    #[test]
+    fn a_box_is_filled_evenly() {
+        let mut rng = SmallRng::seed_from_u64(3);
+        let starts = starts_in_box(&[-1.0, 10.0], &[1.0, 30.0], 4000, &mut rng).unwrap();
+        for (column, low, high) in [(0, -1.0, 1.0), (1, 10.0, 30.0)] {
+            let column = starts.column(column);
+            assert!(column.iter().all(|x| (low..high).contains(x)));
+            let quarter = column.iter().filter(|x| **x < low + (high - low) / 4.0);
+            assert!((900..1100).contains(&quarter.count()));
+        }
+        let error = starts_in_box(&[1.0], &[1.0], 1, &mut rng).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "box: found 1 to 1, allowed is finite numbers, the first below the second"
+        );
     }
 
     #[test]

@@ -368,7 +368,7 @@ proptest! {
             let mut rng = SmallRng::seed_from_u64(seed);
             let visited = visited_states(&network, 20, seed);
             let starts = sample_starts(visited.view(), 24, 0.5, &mut rng).unwrap();
-            let found = find_fixed_points(&network, starts.view(), &[], &FixedPointSettings::default()).unwrap();
+            let found = find_fixed_points(&network, starts.view(), &[], &FixedPointSettings::default(), &mut |_| true).unwrap();
             for point in &found.points {
                 // The candidate, and one beside it.
                 for size in [0.0, 10_f64.powf(off)] {
@@ -395,7 +395,7 @@ proptest! {
             let mut rng = SmallRng::seed_from_u64(seed ^ 1);
             let starts = visited_states(&network, 30, seed);
             let settings = FixedPointSettings::default();
-            let found = find_fixed_points(&network, starts.view(), &[], &settings).unwrap();
+            let found = find_fixed_points(&network, starts.view(), &[], &settings, &mut |_| true).unwrap();
             let layout = network.architecture().layout();
             let mut parameters = network.parameters().to_vec();
             for p in &mut parameters[layout.bias] {
@@ -429,7 +429,11 @@ fn random_networks_of_every_cell_are_certified() {
             let network = random_network(cell, 2, 12, 24, 0.9, seed);
             let visited = visited_states(&network, 50, seed);
             let settings = FixedPointSettings::default();
-            let found = find_fixed_points(&network, visited.view(), &[0.0; 2], &settings).unwrap();
+            let found =
+                find_fixed_points(&network, visited.view(), &[0.0; 2], &settings, &mut |_| {
+                    true
+                })
+                .unwrap();
             for point in found.fixed() {
                 fixed += 1;
                 certified += usize::from(proof(&network, &point.state).is_ok());

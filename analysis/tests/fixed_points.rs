@@ -25,6 +25,7 @@ fn search(dynamics: &impl Dynamics, starts: &Array2<f64>) -> FixedPointSearch {
         starts.view(),
         &input,
         &FixedPointSettings::default(),
+        &mut |_| true,
     )
     .unwrap()
 }
@@ -248,7 +249,7 @@ fn every_way_to_fail_has_its_name() {
         ..FixedPointSettings::default()
     };
     let starts = array![[0.5, 0.2], [0.6, 0.1], [0.7, 0.2], [0.6, 0.3], [-1.1, -0.3]];
-    let found = find_fixed_points(&henon(), starts.view(), &[], &outside).unwrap();
+    let found = find_fixed_points(&henon(), starts.view(), &[], &outside, &mut |_| true).unwrap();
     assert_accounted_for(&found, 5);
     let verdicts: Vec<_> = found.points.iter().map(|point| point.verdict).collect();
     assert_eq!(
@@ -261,19 +262,22 @@ fn every_way_to_fail_has_its_name() {
 fn wrong_shapes_and_settings_are_errors() {
     let settings = FixedPointSettings::default();
     let starts = Array2::zeros((3, 4));
-    let error = find_fixed_points(&henon(), starts.view(), &[], &settings).unwrap_err();
+    let error =
+        find_fixed_points(&henon(), starts.view(), &[], &settings, &mut |_| true).unwrap_err();
     assert_eq!(
         error.to_string(),
         "starts, columns: expected size 2, found 4"
     );
     let starts = Array2::zeros((3, 2));
-    let error = find_fixed_points(&henon(), starts.view(), &[1.0], &settings).unwrap_err();
+    let error =
+        find_fixed_points(&henon(), starts.view(), &[1.0], &settings, &mut |_| true).unwrap_err();
     assert!(matches!(error, Error::Shape { what: "input", .. }));
     let settings = FixedPointSettings {
         tolerance: f64::NAN,
         ..settings
     };
-    let error = find_fixed_points(&henon(), starts.view(), &[], &settings).unwrap_err();
+    let error =
+        find_fixed_points(&henon(), starts.view(), &[], &settings, &mut |_| true).unwrap_err();
     assert!(matches!(
         error,
         Error::Setting {
@@ -286,6 +290,7 @@ fn wrong_shapes_and_settings_are_errors() {
         Array2::zeros((0, 2)).view(),
         &[],
         &FixedPointSettings::default(),
+        &mut |_| true,
     );
     assert_eq!(none.unwrap().points, []);
 }
@@ -352,7 +357,8 @@ fn a_saturated_gate_is_no_fixed_point() {
         outside_distance: Some(3.0),
         ..FixedPointSettings::default()
     };
-    let found = find_fixed_points(&network, starts.view(), &[0.0; 3], &inside).unwrap();
+    let found =
+        find_fixed_points(&network, starts.view(), &[0.0; 3], &inside, &mut |_| true).unwrap();
     assert_accounted_for(&found, 1024);
     assert_eq!(found.fixed().count(), 27);
 }
@@ -472,7 +478,7 @@ fn thresholds_apply_without_another_search() {
     let network = tanh_network(&[2.0, 0.0, 0.0, 2.0], &[fold + 1e-3, fold + 4e-3]);
     let starts = random_starts(300, 2, 1.2, 11);
     let settings = FixedPointSettings::default();
-    let loose = find_fixed_points(&network, starts.view(), &[], &settings).unwrap();
+    let loose = find_fixed_points(&network, starts.view(), &[], &settings, &mut |_| true).unwrap();
     for settings in [
         FixedPointSettings {
             slow_speed: 1e-6,
@@ -489,7 +495,8 @@ fn thresholds_apply_without_another_search() {
         },
     ] {
         let strict = loose.judged_by(&network, &[], &settings).unwrap();
-        let searched = find_fixed_points(&network, starts.view(), &[], &settings).unwrap();
+        let searched =
+            find_fixed_points(&network, starts.view(), &[], &settings, &mut |_| true).unwrap();
         assert_eq!(strict, searched);
         assert_ne!(strict.points, loose.points);
         // And back.

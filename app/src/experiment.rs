@@ -238,10 +238,9 @@ impl Experiment {
             analyses: ANALYSES
                 .iter()
                 .map(|kind| {
-                    Ok((
-                        kind.name,
-                        document.section(&table_name(kind), &kind.schema())?,
-                    ))
+                    let mut settings = document.section(&table_name(kind), &kind.schema())?;
+                    resolve_paths(document, &mut settings)?;
+                    Ok((kind.name, settings))
                 })
                 .collect::<Result<_>>()?,
             figures: document.section("figures", &[FIGURE_KEYS])?,
@@ -371,12 +370,12 @@ impl Experiment {
         if let Some(input) = self
             .analysis("fixed_points")
             .and_then(|settings| settings.optional_numbers("input"))
-            && input.len() != inputs
+            && (input.is_empty() != (inputs == 0) || inputs > 0 && input.len() % inputs != 0)
         {
             return Err(Error::argument(
                 "key \"analysis.fixed_points.input\"",
                 format!("{} numbers", input.len()),
-                format!("{inputs}, one per input of the task"),
+                format!("{inputs}, one per input of the task, or a multiple of it"),
             ));
         }
         let enabled = |name: &str| {

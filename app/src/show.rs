@@ -24,6 +24,8 @@ struct Network {
     index_sum: i64,
     /// What the indices say of the completeness of the search.
     topology: Option<String>,
+    /// Constant inputs that were searched under.
+    inputs: usize,
 }
 
 /// Describes a run folder: experiment, training, analyses, figures.
@@ -130,7 +132,7 @@ impl Network {
                 .collect();
             let _ = writeln!(
                 text,
-                "  {total} fixed point{} ({}){}, largest residual {}, indices sum to {}{}; {} slow, {} rejected",
+                "  {total} fixed point{} ({}){}, largest residual {}, {}; {} slow, {} rejected",
                 if total == 1 { "" } else { "s" },
                 if kinds.is_empty() {
                     "none".to_owned()
@@ -143,11 +145,17 @@ impl Network {
                     None => String::new(),
                 },
                 number(self.largest_residual),
-                self.index_sum,
-                match self.topology.as_deref() {
-                    Some("complete") => ", as all of a map that keeps to a box must",
-                    Some("missing") => ": points are missing",
-                    _ => "",
+                match (self.inputs, self.topology.as_deref()) {
+                    (0 | 1, Some("complete")) => format!(
+                        "indices sum to {}, as all of a map that keeps to a box must",
+                        self.index_sum
+                    ),
+                    (0 | 1, Some("missing")) =>
+                        format!("indices sum to {}: points are missing", self.index_sum),
+                    (0 | 1, _) => format!("indices sum to {}", self.index_sum),
+                    (inputs, Some("missing")) =>
+                        format!("under {inputs} inputs: points are missing"),
+                    (inputs, _) => format!("under {inputs} inputs"),
                 },
                 self.slow,
                 self.rejected
@@ -170,6 +178,7 @@ fn networks(results: &Results) -> Outcome<Vec<Network>> {
             largest_residual: None,
             index_sum: 0,
             topology: None,
+            inputs: 0,
         })
         .collect();
     if let Some(table) = results.table(TRAINING) {
@@ -230,7 +239,11 @@ fn networks(results: &Results) -> Outcome<Vec<Network>> {
         let numbers = table.u64_column("network")?;
         for (number, topology) in numbers.iter().zip(table.text_column("topology")?) {
             if let Some(network) = networks.get_mut(*number as usize) {
-                network.topology = topology.map(str::to_owned);
+                network.inputs += 1;
+                // Of several inputs, the one whose points are missing counts.
+                if network.topology.as_deref() != Some("missing") {
+                    network.topology = topology.map(str::to_owned);
+                }
             }
         }
     }

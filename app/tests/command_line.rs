@@ -956,3 +956,63 @@ fn a_graphics_card_that_is_not_there() {
     );
     assert!(!scratch.path("run").exists());
 }
+
+/// Where the search for fixed points starts, and under which inputs.
+#[test]
+fn fixed_points_start_from_a_box_or_a_file_under_several_inputs() {
+    let scratch = Scratch::new();
+    scratch.write("tiny.toml", FLIP_FLOP);
+    scratch
+        .run(&["train", "tiny.toml", "--out", "run"])
+        .succeeded();
+    let analyze = |assignments: &[&str]| {
+        let mut arguments = vec!["analyze", "run", "--only", "fixed_points"];
+        arguments.extend(assignments.iter().flat_map(|set| ["--set", *set]));
+        scratch.run(&arguments)
+    };
+    let table = |name: &str| {
+        Table::read_parquet(&scratch.path(&format!("run/analysis/{name}.parquet"))).unwrap()
+    };
+    // Two inputs: each point under its own, ids that go on.
+    analyze(&[
+        "analysis.fixed_points.from=box",
+        "analysis.fixed_points.input=[0, 0, 1, -1]",
+    ])
+    .succeeded();
+    let points = table("fixed_points");
+    let first = points.f64_column("input_0").unwrap();
+    assert!(first.contains(&0.0) && first.contains(&1.0), "{first:?}");
+    let ids = points.u64_column("id").unwrap();
+    assert_eq!(ids, (0..ids.len() as u64).collect::<Vec<_>>());
+    assert_eq!(table("fixed_points_search").row_count(), 2);
+    let shown = scratch.run(&["show", "run"]).succeeded();
+    assert!(shown.stdout.contains("under 2 inputs"), "{}", shown.stdout);
+
+    // The states of a file, all of them and nothing else.
+    let row = |x: f64| vec![x.to_string(); 8].join(",");
+    scratch.write("starts.csv", [0.1, 0.5, -0.5].map(row).join("\n"));
+    analyze(&[
+        "analysis.fixed_points.from=file",
+        "analysis.fixed_points.file=starts.csv",
+        "analysis.fixed_points.input=[0, 0]",
+    ])
+    .succeeded();
+    let search = table("fixed_points_search");
+    assert_eq!(search.u64_column("starts").unwrap(), [3]);
+
+    // What does not fit is said.
+    scratch.write("starts.csv", "1,2\n");
+    for (set, said) in [
+        (
+            "analysis.fixed_points.from=file",
+            "found 2; allowed: 8, one per state variable",
+        ),
+        (
+            "analysis.fixed_points.input=[0, 0, 0]",
+            "found 3 numbers; allowed: 2",
+        ),
+    ] {
+        let refused = analyze(&[set]).with_status(2);
+        assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    }
+}

@@ -2,14 +2,20 @@
 
 use super::{AnalysisKind, Context, TableDoc, failed};
 use crate::session::Outcome;
-use ndarray::s;
+use ndarray::{Array2, s};
+use nullcline_analysis::Watch;
 use nullcline_analysis::fixed_points::{
-    FixedPointSearch, FixedPointSettings, Rejection, Verdict, find_fixed_points, typical_speed,
+    FixedPoint, FixedPointSearch, FixedPointSettings, Rejection, Verdict, find_fixed_points,
+    typical_speed,
 };
-use nullcline_analysis::starts::sample_starts;
+use nullcline_analysis::starts::{sample_starts, starts_in_box};
+use nullcline_data::Error;
 use nullcline_data::random::{Random, Stream};
-use nullcline_data::settings::{Key, Kind, Preset};
+use nullcline_data::recording::read_matrix;
+use nullcline_data::settings::{Key, Kind, Preset, Settings};
+use nullcline_models::network::Network;
 use nullcline_tables::Table;
+use std::path::Path;
 
 /// The registry's entry.
 pub const KIND: AnalysisKind = AnalysisKind {
@@ -18,6 +24,40 @@ pub const KIND: AnalysisKind = AnalysisKind {
     by_default: true,
     keys: &[
         Key {
+            name: "from",
+            kind: Kind::Choice(&["visited", "box", "file"]),
+            default: Preset::Text("visited"),
+            unit: "",
+            doc: "Where the search starts: states visited on held-out trials and points between them, a box, or the states of a file.",
+        },
+        Key {
+            name: "box_low",
+            kind: Kind::Number {
+                min: -1e9,
+                max: 1e9,
+            },
+            default: Preset::Number(-1.0),
+            unit: "units of the state",
+            doc: "The lower end of the box, the same for every variable; starts are drawn uniformly.",
+        },
+        Key {
+            name: "box_high",
+            kind: Kind::Number {
+                min: -1e9,
+                max: 1e9,
+            },
+            default: Preset::Number(1.0),
+            unit: "units of the state",
+            doc: "The upper end of the box.",
+        },
+        Key {
+            name: "file",
+            kind: Kind::Path,
+            default: Preset::Absent,
+            unit: "",
+            doc: "States to start from, [state, variable], as npy, npz (FILE.npz:ARRAY), csv or tsv; all of them, without noise.",
+        },
+        Key {
             name: "starts",
             kind: Kind::Integer {
                 min: 1,
@@ -25,7 +65,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
             },
             default: Preset::Integer(1024),
             unit: "",
-            doc: "Starts of the search: visited states, every second one moved towards another.",
+            doc: "Starts of the search; of visited states every second one is moved towards another.",
         },
         Key {
             name: "most_starts",
@@ -52,7 +92,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
             kind: Kind::Number { min: 0.0, max: 1e6 },
             default: Preset::Number(0.1),
             unit: "units of the state",
-            doc: "Standard deviation of the Gaussian noise added to each start.",
+            doc: "Standard deviation of the Gaussian noise added to each visited state.",
         },
         Key {
             name: "input",
@@ -62,7 +102,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
             },
             default: Preset::Absent,
             unit: "",
-            doc: "The constant input, one number per channel; not set: the task's input at rest.",
+            doc: "The constant input, one number per channel, or several inputs one after the other; not set: the task's input at rest.",
         },
         Key {
             name: "tolerance",
@@ -129,9 +169,10 @@ pub const KIND: AnalysisKind = AnalysisKind {
         },
         TableDoc {
             name: "fixed_points_search",
-            rows: "a row for every network: how complete the search is",
+            rows: "a row for every network and input: how complete the search is",
             columns: &[
                 ("network", "the network, from 0"),
+                ("input_*", "the constant input"),
                 ("starts", "starts of the search"),
                 ("index_sum", "sum of the indices of the points found"),
                 (
@@ -150,6 +191,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
             rows: "a row for some numbers of starts",
             columns: &[
                 ("network", "the network, from 0"),
+                ("input_*", "the constant input"),
                 ("starts", "so many starts"),
                 (
                     "fixed_points",
@@ -166,78 +208,207 @@ pub const KIND: AnalysisKind = AnalysisKind {
 /// About how many visited states the speed of the trajectories is taken from.
 const SPEEDS: usize = 1000;
 
-/// The constant input of the search: the one asked for, or the task's at rest.
-pub fn constant_input(context: &Context) -> Vec<f64> {
+/// The constant inputs of the search: those asked for, or the task's at rest. That they fit was checked with the
+/// experiment.
+fn constant_inputs(context: &Context) -> Vec<Vec<f64>> {
+    let channels = context.ensemble.architecture.inputs;
     let settings = context.experiment.analysis("fixed_points");
     match settings.and_then(|settings| settings.optional_numbers("input")) {
-        Some(input) => input.to_vec(),
-        None => context.task.rest_input(),
+        Some(asked) if channels > 0 => asked.chunks(channels).map(<[f64]>::to_vec).collect(),
+        _ => vec![context.task.rest_input()],
     }
 }
 
+/// The constant input of the analyses that take one: the first of the search's.
+pub fn constant_input(context: &Context) -> Vec<f64> {
+    constant_inputs(context)
+        .into_iter()
+        .next()
+        .unwrap_or_default()
+}
+
+/// The search of one network under one input.
+struct Searched {
+    network: u64,
+    input: Vec<f64>,
+    /// The id of its first point: ids go on over the inputs of a network.
+    first: usize,
+    search: FixedPointSearch,
+}
+
 fn run(context: &mut Context) -> Outcome<()> {
-    let input = constant_input(context);
+    let inputs = constant_inputs(context);
+    let state_dim = context.ensemble.architecture.state_dim();
     let settings = FixedPointSettings {
         tolerance: context.settings.number("tolerance"),
         slow_speed: context.settings.number("slow_speed"),
         outside_distance: context.settings.optional_number("outside_distance"),
         ..FixedPointSettings::default()
     };
-    let mut searches = Vec::new();
+    let given = match context.settings.text("from") {
+        "file" => Some(states_of_file(context.settings, state_dim)?),
+        _ => None,
+    };
+    let mut searches: Vec<Searched> = Vec::new();
     for network in 0..context.ensemble.len() {
-        context.control.check()?;
         let Some(map) = context.ensemble.network(network) else {
             continue;
         };
-        let seed = context.seed(network);
         let states = context.visited_states(network, 3, context.settings.count("trials"))?;
-        // Slow is what is slow beside the network at work, not beside noisy starts.
-        let every = (states.nrows() / SPEEDS).max(1) as isize;
-        let speed = typical_speed(&map, states.slice(s![..;every, ..]), &input)
-            .map_err(|error| failed("speed of the trajectories", error))?;
-        let settings = FixedPointSettings {
-            trajectory_speed: speed.is_finite().then_some(speed),
-            ..settings.clone()
-        };
-        let mut count = context.settings.count("starts");
-        let most = context.settings.count("most_starts");
-        let search = loop {
-            // The first starts of a longer list are those of a shorter one.
-            let starts = sample_starts(
-                states.view(),
-                count,
-                context.settings.number("noise"),
-                &mut Random::new(seed, Stream::STARTS, 0),
-            )
-            .map_err(|error| failed("starts of the fixed-point search", error))?;
-            let search = find_fixed_points(&map, starts.view(), &input, &settings)
+        let starts = Starts::new(
+            context.settings,
+            context.seed(network),
+            states,
+            given.as_ref(),
+        );
+        let mut first = 0;
+        for (k, input) in inputs.iter().enumerate() {
+            // Slow is what is slow beside the network at work, not beside noisy starts.
+            let every = (starts.visited.nrows() / SPEEDS).max(1) as isize;
+            let speed = typical_speed(&map, starts.visited.slice(s![..;every, ..]), input)
+                .map_err(|error| failed("speed of the trajectories", error))?;
+            let settings = FixedPointSettings {
+                trajectory_speed: speed.is_finite().then_some(speed),
+                ..settings.clone()
+            };
+            let mut watch = context.watch(network);
+            let search = starts.search(&map, input, &settings, &mut |done| {
+                watch((k as f64 + done) / inputs.len() as f64)
+            })?;
+            searches.push(Searched {
+                network: network as u64,
+                input: input.clone(),
+                first,
+                search,
+            });
+            first += searches.last().map_or(0, |last| last.search.points.len());
+        }
+    }
+    let table = table(&searches, context.ensemble.architecture.inputs, state_dim)?;
+    context.add_table("fixed_points", table);
+    let inputs = context.ensemble.architecture.inputs;
+    context.add_table("fixed_points_search", completeness(&searches, inputs)?);
+    context.add_table("fixed_points_saturation", saturation(&searches, inputs)?);
+    Ok(())
+}
+
+/// The states of the key `file`, `[state, variable]`.
+fn states_of_file(settings: &Settings, state_dim: usize) -> Outcome<Array2<f64>> {
+    let Some(path) = settings.optional_text("file") else {
+        return Err(Error::argument(
+            "key \"analysis.fixed_points.file\"",
+            "not set",
+            "a file of states, where analysis.fixed_points.from is \"file\"",
+        )
+        .into());
+    };
+    let path = Path::new(path);
+    let states = read_matrix(path)?.values;
+    if states.ncols() != state_dim {
+        return Err(Error::format(
+            path,
+            "columns",
+            states.ncols().to_string(),
+            format!("{state_dim}, one per state variable"),
+        )
+        .into());
+    }
+    if let Some(bad) = states.iter().find(|x| !x.is_finite()) {
+        return Err(Error::format(path, "the states", bad.to_string(), "finite numbers").into());
+    }
+    Ok(states)
+}
+
+/// Where the search of one network starts.
+struct Starts<'a> {
+    settings: &'a Settings,
+    seed: u64,
+    /// States of held-out trials, `[sample, state]`.
+    visited: Array2<f64>,
+    /// States of a file, which are then the only starts.
+    given: Option<&'a Array2<f64>>,
+}
+
+impl<'a> Starts<'a> {
+    fn new(
+        settings: &'a Settings,
+        seed: u64,
+        visited: Array2<f64>,
+        given: Option<&'a Array2<f64>>,
+    ) -> Self {
+        Starts {
+            settings,
+            seed,
+            visited,
+            given,
+        }
+    }
+
+    /// So many starts; the first of a longer list are those of a shorter one.
+    fn draw(&self, count: usize) -> Outcome<Array2<f64>> {
+        if let Some(given) = self.given {
+            return Ok(given.clone());
+        }
+        let mut random = Random::new(self.seed, Stream::STARTS, 0);
+        let settings = self.settings;
+        if settings.text("from") == "box" {
+            let (low, high) = (settings.number("box_low"), settings.number("box_high"));
+            let dim = self.visited.ncols();
+            return starts_in_box(&vec![low; dim], &vec![high; dim], count, &mut random)
+                .map_err(|error| failed("starts of the fixed-point search", error));
+        }
+        let noise = settings.number("noise");
+        sample_starts(self.visited.view(), count, noise, &mut random)
+            .map_err(|error| failed("starts of the fixed-point search", error))
+    }
+
+    /// Searches from more and more starts until nothing says that points are missing.
+    fn search(
+        &self,
+        map: &Network,
+        input: &[f64],
+        settings: &FixedPointSettings,
+        watch: Watch,
+    ) -> Outcome<FixedPointSearch> {
+        let most = self.settings.count("most_starts");
+        let mut count = self.settings.count("starts");
+        loop {
+            let starts = self.draw(count)?;
+            let search = find_fixed_points(map, starts.view(), input, settings, watch)
                 .map_err(|error| failed("fixed-point search", error))?;
-            if search.is_exhausted() || count >= most {
-                break search;
+            if search.is_exhausted() || count >= most || self.given.is_some() {
+                return Ok(search);
             }
             count = (2 * count).min(most);
-            context.control.check()?;
-        };
-        searches.push((network as u64, search));
+        }
     }
-    let table = table(&searches, &input, context.ensemble.architecture.state_dim())?;
-    context.add_table("fixed_points", table);
-    context.add_table("fixed_points_search", completeness(&searches)?);
-    context.add_table("fixed_points_saturation", saturation(&searches)?);
+}
+
+/// The columns `input_*` of rows that each belong to a search.
+fn add_inputs<'a>(
+    table: &mut Table,
+    inputs: usize,
+    of_rows: impl Iterator<Item = &'a Searched> + Clone,
+) -> nullcline_data::Result<()> {
+    for i in 0..inputs {
+        let column: Vec<f64> = of_rows.clone().map(|searched| searched.input[i]).collect();
+        table.add(&format!("input_{i}"), "", column)?;
+    }
     Ok(())
 }
 
 /// What every search says of its own completeness.
-fn completeness(searches: &[(u64, FixedPointSearch)]) -> nullcline_data::Result<Table> {
+fn completeness(searches: &[Searched], inputs: usize) -> nullcline_data::Result<Table> {
     let mut table = Table::new();
-    let of = |(network, _): &(u64, FixedPointSearch)| *network;
-    table.add("network", "", searches.iter().map(of).collect::<Vec<_>>())?;
+    let networks: Vec<u64> = searches.iter().map(|searched| searched.network).collect();
+    table.add("network", "", networks)?;
+    add_inputs(&mut table, inputs, searches.iter())?;
     table.add(
         "starts",
         "",
         searches
             .iter()
-            .map(|(_, search)| search.led_to.len() as u64)
+            .map(|searched| searched.search.led_to.len() as u64)
             .collect::<Vec<_>>(),
     )?;
     table.add(
@@ -245,7 +416,7 @@ fn completeness(searches: &[(u64, FixedPointSearch)]) -> nullcline_data::Result<
         "",
         searches
             .iter()
-            .map(|(_, search)| search.index_sum)
+            .map(|searched| searched.search.index_sum)
             .collect::<Vec<_>>(),
     )?;
     table.add(
@@ -253,7 +424,7 @@ fn completeness(searches: &[(u64, FixedPointSearch)]) -> nullcline_data::Result<
         "",
         searches
             .iter()
-            .map(|(_, search)| search.topology().name())
+            .map(|searched| searched.search.topology().name())
             .collect::<Vec<_>>(),
     )?;
     table.add(
@@ -261,7 +432,7 @@ fn completeness(searches: &[(u64, FixedPointSearch)]) -> nullcline_data::Result<
         "",
         searches
             .iter()
-            .map(|(_, search)| search.unseen_mass())
+            .map(|searched| searched.search.unseen_mass())
             .collect::<Vec<_>>(),
     )?;
     table.add(
@@ -269,23 +440,25 @@ fn completeness(searches: &[(u64, FixedPointSearch)]) -> nullcline_data::Result<
         "units of the state, squared",
         searches
             .iter()
-            .map(|(_, search)| search.trajectory_speed)
+            .map(|searched| searched.search.trajectory_speed)
             .collect::<Vec<_>>(),
     )?;
     Ok(table)
 }
 
 /// How many distinct fixed points fewer starts would have been expected to find.
-fn saturation(searches: &[(u64, FixedPointSearch)]) -> nullcline_data::Result<Table> {
-    let rows: Vec<(u64, usize, f64)> = searches
+fn saturation(searches: &[Searched], inputs: usize) -> nullcline_data::Result<Table> {
+    let rows: Vec<(&Searched, usize, f64)> = searches
         .iter()
-        .flat_map(|(network, search)| {
-            let curve = search.saturation().into_iter();
-            curve.map(|(starts, points)| (*network, starts, points))
+        .flat_map(|searched| {
+            let curve = searched.search.saturation().into_iter();
+            curve.map(move |(starts, points)| (searched, starts, points))
         })
         .collect();
     let mut table = Table::new();
-    table.add("network", "", rows.iter().map(|r| r.0).collect::<Vec<_>>())?;
+    let networks: Vec<u64> = rows.iter().map(|r| r.0.network).collect();
+    table.add("network", "", networks)?;
+    add_inputs(&mut table, inputs, rows.iter().map(|r| r.0))?;
     table.add(
         "starts",
         "",
@@ -300,14 +473,13 @@ fn saturation(searches: &[(u64, FixedPointSearch)]) -> nullcline_data::Result<Ta
 }
 
 /// One row per candidate of every network, the rejected ones too.
-fn table(
-    searches: &[(u64, FixedPointSearch)],
-    input: &[f64],
-    state_dim: usize,
-) -> nullcline_data::Result<Table> {
-    let points: Vec<_> = searches
+fn table(searches: &[Searched], inputs: usize, state_dim: usize) -> nullcline_data::Result<Table> {
+    let points: Vec<(&Searched, &FixedPoint)> = searches
         .iter()
-        .flat_map(|(network, search)| search.points.iter().map(move |point| (*network, point)))
+        .flat_map(|searched| {
+            let points = searched.search.points.iter();
+            points.map(move |point| (searched, point))
+        })
         .collect();
     let mut table = Table::new();
     table.add(
@@ -315,17 +487,22 @@ fn table(
         "",
         points
             .iter()
-            .map(|(network, _)| *network)
+            .map(|(searched, _)| searched.network)
             .collect::<Vec<_>>(),
     )?;
     table.add(
         "id",
         "",
-        points.iter().map(|(_, p)| p.id as u64).collect::<Vec<_>>(),
+        points
+            .iter()
+            .map(|(searched, p)| (searched.first + p.id) as u64)
+            .collect::<Vec<_>>(),
     )?;
-    for (i, u) in input.iter().enumerate() {
-        table.add(&format!("input_{i}"), "", vec![*u; points.len()])?;
-    }
+    add_inputs(
+        &mut table,
+        inputs,
+        points.iter().map(|(searched, _)| *searched),
+    )?;
     for i in 0..state_dim {
         table.add(
             &format!("state_{i}"),
@@ -353,8 +530,10 @@ fn table(
     )?;
     let rejected_by: Vec<Option<String>> = points
         .iter()
-        .map(|(_, p)| match p.verdict {
-            Verdict::Rejected(Rejection::DuplicateOf(id)) => Some(format!("duplicate_of_{id}")),
+        .map(|(searched, p)| match p.verdict {
+            Verdict::Rejected(Rejection::DuplicateOf(id)) => {
+                Some(format!("duplicate_of_{}", searched.first + id))
+            }
             Verdict::Rejected(reason) => Some(reason.name().to_owned()),
             _ => None,
         })
@@ -455,6 +634,8 @@ pub struct Point {
     pub network: u64,
     /// Its id within the network.
     pub id: u64,
+    /// The constant input u.
+    pub input: Vec<f64>,
     /// The state x.
     pub state: Vec<f64>,
     /// `fixed` or `slow`.
@@ -469,17 +650,21 @@ pub fn kept_points(table: &Table) -> nullcline_data::Result<Vec<Point>> {
     let ids = table.u64_column("id")?;
     let verdicts = table.text_column("verdict")?;
     let unstable = table.f64_column("n_unstable")?;
-    let states: Vec<Vec<f64>> = (0..)
-        .map(|i| format!("state_{i}"))
-        .take_while(|name| table.column(name).is_some())
-        .map(|name| table.f64_column(&name))
-        .collect::<nullcline_data::Result<_>>()?;
+    let numbered = |of: &str| -> nullcline_data::Result<Vec<Vec<f64>>> {
+        (0..)
+            .map(|i| format!("{of}_{i}"))
+            .take_while(|name| table.column(name).is_some())
+            .map(|name| table.f64_column(&name))
+            .collect()
+    };
+    let (inputs, states) = (numbered("input")?, numbered("state")?);
     Ok((0..networks.len())
         .filter_map(|row| {
             let verdict = verdicts.get(row).copied().flatten()?;
             (verdict != "rejected").then(|| Point {
                 network: networks[row],
                 id: ids[row],
+                input: inputs.iter().map(|column| column[row]).collect(),
                 state: states.iter().map(|column| column[row]).collect(),
                 verdict: verdict.to_owned(),
                 n_unstable: (!unstable[row].is_nan()).then_some(unstable[row] as u64),

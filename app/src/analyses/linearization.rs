@@ -1,6 +1,6 @@
 //! The linear dynamics about every fixed and slow point: eigenvalues with their times, eigenvectors.
 
-use super::fixed_points::{constant_input, kept_points};
+use super::fixed_points::kept_points;
 use super::{AnalysisKind, Context, TableDoc, failed};
 use crate::session::Outcome;
 use ndarray::{Array1, Array3};
@@ -66,7 +66,6 @@ pub const KIND: AnalysisKind = AnalysisKind {
 };
 
 fn run(context: &mut Context) -> Outcome<()> {
-    let input = constant_input(context);
     let points = kept_points(context.needed("fixed_points")?)?;
     let dim = context.ensemble.architecture.state_dim();
     let (mut network, mut point_column, mut index) = (Vec::new(), Vec::new(), Vec::new());
@@ -80,7 +79,7 @@ fn run(context: &mut Context) -> Outcome<()> {
         let Some(map) = context.ensemble.network(point.network as usize) else {
             continue;
         };
-        let linear = linearize(&map, &point.state, &input)
+        let linear = linearize(&map, &point.state, &point.input)
             .map_err(|error| failed("linearization", error))?;
         for (i, lambda) in linear.eigenvalues.iter().enumerate() {
             network.push(point.network);

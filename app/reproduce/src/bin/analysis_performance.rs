@@ -179,7 +179,7 @@ fn seconds(value: &serde_json::Value) -> f64 {
 fn search(network: &Network, starts: ArrayView2<f64>) -> Result<String> {
     let input = vec![0.0; network.architecture().inputs];
     let settings = FixedPointSettings::default();
-    let search = find_fixed_points(network, starts, &input, &settings)?;
+    let search = find_fixed_points(network, starts, &input, &settings, &mut |_| true)?;
     Ok(found(&search))
 }
 
