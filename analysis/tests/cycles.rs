@@ -199,6 +199,8 @@ fn trajectory(dynamics: &impl Dynamics, start: &[f64], skip: usize, steps: usize
         &FreeRunSettings::new(skip + steps),
     )
     .unwrap();
+    // A run that leaves the bound ends early.
+    let skip = skip.min(run.states.nrows());
     run.states.slice_axis(Axis(0), (skip..).into()).to_owned()
 }
 
