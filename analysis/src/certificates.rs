@@ -40,16 +40,23 @@ pub enum Refusal {
     /// In no ball around the state does Newton's operator contract into the ball: the residual is too large for the
     /// curvature, as at a slow point, or the Jacobian varies too much.
     NoContraction,
+    /// A cycle of more steps times states than [`LARGEST_PROOF`](crate::cycles::LARGEST_PROOF): no proof was tried.
+    TooLarge,
+    /// Of a cycle: that it closes is proved, but not that it does so after no fewer steps.
+    PeriodOpen,
 }
 
 impl Refusal {
-    /// The name in tables: `no_enclosure`, `not_finite`, `singular`, `no_contraction`.
+    /// The name in tables: `no_enclosure`, `not_finite`, `singular`, `no_contraction`, `too_large`,
+    /// `period_open`.
     pub fn name(self) -> &'static str {
         match self {
             Self::NoEnclosure => "no_enclosure",
             Self::NotFinite => "not_finite",
             Self::Singular => "singular",
             Self::NoContraction => "no_contraction",
+            Self::TooLarge => "too_large",
+            Self::PeriodOpen => "period_open",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! current thread pool, and no result depends on how many threads that pool has.
 
 pub mod certificates;
+pub mod cycles;
 mod dense;
 pub mod dynamics;
 mod error;

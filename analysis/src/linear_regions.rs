@@ -13,13 +13,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use nalgebra::{Complex, DMatrix};
 use ndarray::{Array2, ArrayView2};
 use rand::{Rng, RngExt};
 
-use crate::dense::{Left, Lu, infinity_distance, product};
-use crate::linearization::eigenvalues;
-use crate::{Dynamics, Error};
+use crate::cycles::{self, Cycle, settle};
+use crate::dense::{Left, Lu, product};
+use crate::{Dynamics, Error, Watch};
+
+/// Sequences of regions between two looks at whether to go on.
+const WATCHED: usize = 64;
 
 /// How cycles are searched for.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,30 +48,11 @@ impl CycleSettings {
     }
 }
 
-/// A cycle of a piecewise-linear map.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cycle {
-    /// Its states in order, `[step, state]`.
-    pub states: Array2<f64>,
-    /// The linear region of each.
-    pub regions: Vec<Vec<bool>>,
-    /// Eigenvalues of the Jacobian of all its steps together, the largest modulus first.
-    pub multipliers: Vec<Complex<f64>>,
-    /// |F^k(z) - z| of its first state, maximum norm.
-    pub residual: f64,
-}
-
-impl Cycle {
-    /// Whether every multiplier lies within the unit circle.
-    pub fn is_stable(&self) -> bool {
-        self.multipliers.iter().all(|m| m.norm() < 1.0)
-    }
-}
-
 /// What a search found, and how thorough it was.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CycleSearch {
-    /// The cycles, in the order of discovery. Each has exactly the order asked for, not a divisor of it.
+    /// The cycles, in the order of discovery. Each has exactly the order asked for, not a divisor of it; `found_from`
+    /// counts the sequences of regions that led to it.
     pub cycles: Vec<Cycle>,
     /// Different regions that were met, those of the states given included.
     pub regions: usize,
@@ -82,7 +65,6 @@ pub struct CycleSearch {
 
 /// z' = J z + c.
 struct Piece {
-    region: Vec<bool>,
     jacobian: Vec<f64>,
     offset: Vec<f64>,
 }
@@ -113,18 +95,13 @@ impl<D: Dynamics + ?Sized> Pieces<'_, D> {
         for (c, row) in offset.iter_mut().zip(jacobian.chunks_exact(dim)) {
             *c -= row.iter().zip(state).map(|(j, z)| j * z).sum::<f64>();
         }
-        self.known.push(Piece {
-            region: region.clone(),
-            jacobian,
-            offset,
-        });
+        self.known.push(Piece { jacobian, offset });
         self.by_region.insert(region, self.known.len() - 1);
         Ok(self.known.len() - 1)
     }
 
-    /// The state at which a sequence of pieces would close, and the Jacobian of all of them; `None` where I - J is
-    /// singular.
-    fn close(&self, sequence: &[usize], lu: &mut Lu) -> Option<(Vec<f64>, Vec<f64>)> {
+    /// The state at which a sequence of pieces would close; `None` where I - J is singular.
+    fn close(&self, sequence: &[usize], lu: &mut Lu) -> Option<Vec<f64>> {
         let dim = self.dynamics.state_dim();
         let mut jacobian: Vec<f64> = (0..dim * dim)
             .map(|k| if k % (dim + 1) == 0 { 1.0 } else { 0.0 })
@@ -156,10 +133,7 @@ impl<D: Dynamics + ?Sized> Pieces<'_, D> {
             return None;
         }
         lu.solve(&mut offset);
-        offset
-            .iter()
-            .all(|z| z.is_finite())
-            .then_some((offset, jacobian))
+        offset.iter().all(|z| z.is_finite()).then_some(offset)
     }
 
     /// The states of `order` steps from `state`, `[step, state]`, and their pieces.
@@ -182,17 +156,19 @@ impl<D: Dynamics + ?Sized> Pieces<'_, D> {
 ///
 /// `pool`, `[point, state]`, are states whose regions the search begins with: visited ones, or points of a box. All
 /// sequences of their regions, and of those that virtual cycles lead to, are tried where they are few; else random ones,
-/// each followed through the regions of the virtual cycles that it leads to.
+/// each followed through the regions of the virtual cycles that it leads to. What is found is polished, proved and
+/// described as all cycles are, see [`cycles`].
 ///
 /// # Errors
 /// [`Error::Shape`] and [`Error::TooFew`] where states or input do not fit the map, or there are none;
-/// [`Error::NotPiecewiseLinear`]; [`Error::Setting`] for an order of 0.
+/// [`Error::NotPiecewiseLinear`]; [`Error::Setting`] for an order of 0; [`Error::Stopped`] where `watch` says so.
 pub fn find_cycles<D: Dynamics + ?Sized>(
     dynamics: &D,
     pool: ArrayView2<'_, f64>,
     input: &[f64],
     settings: &CycleSettings,
     random: &mut impl Rng,
+    watch: Watch,
 ) -> Result<CycleSearch, Error> {
     let dim = dynamics.state_dim();
     let order = settings.order;
@@ -223,7 +199,7 @@ pub fn find_cycles<D: Dynamics + ?Sized>(
     }
     let mut found = Found {
         cycles: Vec::new(),
-        sequences: HashSet::new(),
+        sequences: HashMap::new(),
         lu: Lu::new(dim),
         solved: 0,
     };
@@ -241,6 +217,9 @@ pub fn find_cycles<D: Dynamics + ?Sized>(
             break false;
         };
         for number in 0..sequences {
+            if number.is_multiple_of(WATCHED) {
+                Error::check_watch(watch, number as f64 / sequences as f64)?;
+            }
             let mut rest = number;
             let sequence: Vec<usize> = (0..order)
                 .map(|_| {
@@ -261,6 +240,7 @@ pub fn find_cycles<D: Dynamics + ?Sized>(
         let regions = pieces.known.len();
         let mut fruitless = 0;
         while fruitless < settings.restarts {
+            Error::check_watch(watch, fruitless as f64 / settings.restarts as f64)?;
             fruitless += 1;
             let mut sequence: Vec<usize> = (0..order)
                 .map(|_| random.random_range(0..regions))
@@ -301,8 +281,8 @@ enum Closed {
 
 struct Found {
     cycles: Vec<Cycle>,
-    /// Sequences of the cycles, each from its first rotation.
-    sequences: HashSet<Vec<usize>>,
+    /// Sequences of the cycles, each from its first rotation, and which cycle that is.
+    sequences: HashMap<Vec<usize>, usize>,
     lu: Lu,
     solved: usize,
 }
@@ -315,7 +295,7 @@ impl Found {
     ) -> Result<Closed, Error> {
         self.solved += 1;
         let order = sequence.len();
-        let Some((state, jacobian)) = pieces.close(sequence, &mut self.lu) else {
+        let Some(state) = pieces.close(sequence, &mut self.lu) else {
             return Ok(Closed::Nothing);
         };
         let dim = state.len();
@@ -330,24 +310,19 @@ impl Found {
         let repeats = (1..order)
             .filter(|&part| order.is_multiple_of(part))
             .any(|part| (part..order).all(|k| sequence[k] == sequence[k - part]));
-        if repeats || !self.sequences.insert(first_rotation(sequence)) {
+        if repeats {
             return Ok(Closed::Nothing);
         }
-        let mut back = vec![0.0; dim];
-        pieces
-            .dynamics
-            .step(&states[(order - 1) * dim..], pieces.input, &mut back);
-        let mut multipliers = eigenvalues(&DMatrix::from_row_slice(dim, dim, &jacobian))?;
-        multipliers.sort_by(|a, b| b.norm().total_cmp(&a.norm()));
-        self.cycles.push(Cycle {
-            residual: infinity_distance(&back, &state),
-            regions: sequence
-                .iter()
-                .map(|&piece| pieces.known[piece].region.clone())
-                .collect(),
-            states: Array2::from_shape_fn((order, dim), |(step, k)| states[step * dim + k]),
-            multipliers,
-        });
+        let first = first_rotation(sequence);
+        if let Some(&known) = self.sequences.get(&first) {
+            self.cycles[known].found_from += 1;
+            return Ok(Closed::Nothing);
+        }
+        self.sequences.insert(first, self.cycles.len());
+        let states = Array2::from_shape_fn((order, dim), |(step, k)| states[step * dim + k]);
+        let settings = cycles::CycleSettings::default();
+        self.cycles
+            .push(settle(pieces.dynamics, states, pieces.input, &settings));
         Ok(Closed::Cycle)
     }
 }

@@ -38,7 +38,7 @@ fn network(cell: CellKind, a: &[f64], w1: &[f64], w2: &[f64], h1: &[f64], h2: &[
 
 fn search(network: &Network, pool: ArrayView2<f64>, settings: &CycleSettings) -> CycleSearch {
     let mut random = SmallRng::seed_from_u64(3);
-    let search = find_cycles(network, pool, &[], settings, &mut random).unwrap();
+    let search = find_cycles(network, pool, &[], settings, &mut random, &mut |_| true).unwrap();
     // Whatever is called a cycle is one of the map itself, and of no fewer steps.
     for cycle in &search.cycles {
         assert_eq!(cycle.states.nrows(), settings.order);
@@ -223,7 +223,15 @@ fn what_is_not_piecewise_linear_is_refused() {
     let mut random = SmallRng::seed_from_u64(1);
     let pool = Array2::zeros((1, 2));
     let settings = CycleSettings::new(1);
-    let error = find_cycles(&network, pool.view(), &[], &settings, &mut random).unwrap_err();
+    let error = find_cycles(
+        &network,
+        pool.view(),
+        &[],
+        &settings,
+        &mut random,
+        &mut |_| true,
+    )
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
         "the network is not piecewise linear: its units are not rectified ones"

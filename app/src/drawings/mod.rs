@@ -1,10 +1,12 @@
 //! The figures of a run: from results to [`Figure`] values. One file and one line of [`FIGURES`] each; the
 //! painters are in the crate `nullcline-figures`.
 
+mod cycles;
 mod delay_space;
 mod generated;
 mod lyapunov;
 mod recording;
+mod saturation;
 mod spectrum;
 mod state_space;
 mod training_curve;
@@ -33,6 +35,8 @@ pub static FIGURES: &[FigureKind] = &[
     trial::KIND,
     state_space::KIND,
     spectrum::KIND,
+    saturation::KIND,
+    cycles::KIND,
     lyapunov::KIND,
     generated::KIND,
     delay_space::KIND,
