@@ -4,8 +4,10 @@
 mod delay_space;
 mod generated;
 mod lyapunov;
+mod mode_overlaps;
 mod recording;
 mod spectrum;
+mod spectrum_path;
 mod state_space;
 mod training_curve;
 mod trial;
@@ -33,6 +35,8 @@ pub static FIGURES: &[FigureKind] = &[
     trial::KIND,
     state_space::KIND,
     spectrum::KIND,
+    mode_overlaps::KIND,
+    spectrum_path::KIND,
     lyapunov::KIND,
     generated::KIND,
     delay_space::KIND,
