@@ -35,6 +35,9 @@ pub enum Error {
     /// An eigenvalue iteration did not converge within its budget.
     #[error("the eigenvalue iteration did not converge")]
     EigenvaluesNotConverged,
+    /// An iteration for singular values did not converge within its budget.
+    #[error("the iteration for the singular values did not converge")]
+    SingularValuesNotConverged,
     /// Whoever watches the analysis wants it to end.
     #[error("stopped")]
     Stopped,

@@ -4,6 +4,7 @@
 //! discrete-time map, [`Dynamics`]; one analysis is one module. Work is spread over rayon's
 //! current thread pool, and no result depends on how many threads that pool has.
 
+pub mod assignment;
 pub mod certificates;
 pub mod cycles;
 mod dense;
@@ -15,10 +16,12 @@ pub mod linear_regions;
 pub mod linearization;
 pub mod lyapunov;
 mod network;
+mod non_normality;
 pub mod pca;
 pub mod peaks;
 mod schur;
 pub mod starts;
+pub mod trajectory_linearization;
 
 pub use dynamics::{Dynamics, Enclosure};
 pub use error::{Error, Watch};

@@ -1,12 +1,17 @@
-//! Linearisation: the eigenvalues, right and left eigenvectors of the Jacobian at a state.
+//! Linearisation: the eigenvalues, right and left eigenvectors of the Jacobian at a state, what kicks its modes and
+//! what sees them, and how far it is from normal.
 
+use std::cmp::Ordering;
 use std::f64::consts::TAU;
 
 use nalgebra::{Complex, DMatrix, DVector, SVD};
 use ndarray::{Array2, ArrayView2};
 
+use crate::non_normality::{henrici, powers_growth, singular_values};
 use crate::schur::{quasi_diagonal, real_schur};
 use crate::{Dynamics, Error};
+
+pub use crate::non_normality::TransientGrowth;
 
 /// Singular-value iterations per row before the condition number counts as infinite.
 const SVD_ITERATIONS: usize = 100;
@@ -43,6 +48,111 @@ pub struct Linearization {
     /// Condition number in the 2-norm of the matrix of right eigenvectors: 1 for normal J, infinite
     /// or about 1e16 for defective J.
     pub eigenvector_condition: f64,
+    /// The singular values of J, falling: by how much one step stretches at most, ..., at least.
+    pub singular_values: Vec<f64>,
+    /// Henrici's departure from normality, sqrt(|J|_F^2 - sum |lambda|^2) / |J|_F: 0 for normal J, at most 1, which
+    /// nilpotent J reach. 0 for J = 0.
+    pub henrici: f64,
+}
+
+impl Linearization {
+    /// The largest modulus of an eigenvalue.
+    pub fn spectral_radius(&self) -> f64 {
+        self.eigenvalues.first().map_or(0.0, |lambda| lambda.norm())
+    }
+
+    /// The number of eigenvalues beyond the unit circle.
+    pub fn n_unstable(&self) -> usize {
+        let beyond = |lambda: &&Complex<f64>| lambda.norm() > 1.0;
+        self.eigenvalues.iter().filter(beyond).count()
+    }
+
+    /// The largest time constant of a decaying mode, in steps; `None` where no mode decays. See [`time_constant`].
+    pub fn slowest_stable_time_constant(&self) -> Option<f64> {
+        let decaying = self.eigenvalues.iter().filter(|lambda| lambda.norm() < 1.0);
+        decaying
+            .map(|&lambda| time_constant(lambda))
+            .reduce(f64::max)
+    }
+
+    /// How strongly each input kicks each mode: |w^H b| / (|w| |b|), `[mode, input]`, of the left eigenvector w and the
+    /// input's direction b.
+    ///
+    /// In [0, 1]; NaN where b = 0, which has no direction. After a pulse du in one input the state has moved by b du, and
+    /// w^H b du is how much of that lies in the mode. Of a normal complex pair, whose vectors turn in a plane, either has
+    /// at most 1 / sqrt(2). Vectors of repeated eigenvalues are a choice, and so are their overlaps.
+    ///
+    /// # Arguments
+    /// - `input_jacobian`: dF/du at the same state, `[state, input]`, as [`Dynamics::input_jacobian`] gives it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the rows are not as many as states.
+    ///
+    /// # Reference
+    /// V. Mante, D. Sussillo, K. V. Shenoy and W. T. Newsome, Nature 503, 78 (2013): the left eigenvector of a line
+    /// attractor selects the input that is integrated.
+    pub fn input_overlaps(
+        &self,
+        input_jacobian: ArrayView2<'_, f64>,
+    ) -> Result<Array2<f64>, Error> {
+        let dim = self.eigenvalues.len();
+        Error::check_shape("input jacobian, rows", dim, input_jacobian.nrows())?;
+        Ok(overlaps(&self.left_eigenvectors, input_jacobian.t()))
+    }
+
+    /// How strongly each mode shows in each output: |c v| / (|c| |v|), `[mode, output]`, of the right eigenvector v and
+    /// the direction c that the output reads.
+    ///
+    /// In [0, 1]; NaN where c = 0. What [`input_overlaps`](Self::input_overlaps) says of pairs and of repeated eigenvalues
+    /// holds here as well.
+    ///
+    /// # Arguments
+    /// - `readout_jacobian`: dy/dx at the same state, `[output, state]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where the columns are not as many as states.
+    pub fn readout_overlaps(
+        &self,
+        readout_jacobian: ArrayView2<'_, f64>,
+    ) -> Result<Array2<f64>, Error> {
+        let dim = self.eigenvalues.len();
+        Error::check_shape("readout jacobian, columns", dim, readout_jacobian.ncols())?;
+        Ok(overlaps(&self.right_eigenvectors, readout_jacobian))
+    }
+
+    /// How much a perturbation grows at most on its way to decay, max |J^k|_2 over 0 <= k <= `steps`; `None` where the
+    /// spectral radius is 1 or more, so that the growth need not end.
+    ///
+    /// # Method
+    /// The powers one after the other, with the 2-norm (the largest singular value) of those whose Frobenius norm, which
+    /// is at least as large, could beat the largest so far. Once |J^m|_2 <= 1 the maximum is proved and the search ends:
+    /// |J^(qm + r)| <= |J^m|^q |J^r| <= |J^r|.
+    ///
+    /// # Errors
+    /// [`Error::SingularValuesNotConverged`].
+    ///
+    /// # Reference
+    /// L. N. Trefethen and M. Embree, Spectra and Pseudospectra, Princeton University Press (2005), chapter 16.
+    pub fn transient_growth(&self, steps: usize) -> Result<Option<TransientGrowth>, Error> {
+        if self.spectral_radius() >= 1.0 {
+            return Ok(None);
+        }
+        let dim = self.jacobian.nrows();
+        let matrix = DMatrix::from_fn(dim, dim, |to, from| self.jacobian[[to, from]]);
+        powers_growth(&matrix, steps).map(Some)
+    }
+}
+
+/// |w^H d| / (|w| |d|) of every vector w, `[mode, state]`, with every direction d, `[direction, state]`; NaN where d = 0.
+fn overlaps(vectors: &Array2<Complex<f64>>, directions: ArrayView2<'_, f64>) -> Array2<f64> {
+    Array2::from_shape_fn((vectors.nrows(), directions.nrows()), |(mode, k)| {
+        let (w, d) = (vectors.row(mode), directions.row(k));
+        let product: Complex<f64> = w.iter().zip(d).map(|(w, d)| w.conj() * d).sum();
+        let lengths = w.iter().map(|w| w.norm_sqr()).sum::<f64>().sqrt() * d.dot(&d).sqrt();
+        let overlap = product.norm() / lengths;
+        // Not `min`, which would make a NaN a 1.
+        if overlap > 1.0 { 1.0 } else { overlap }
+    })
 }
 
 /// Linearises `dynamics` at `state` under `input`.
@@ -83,26 +193,25 @@ pub fn linearize<D: Dynamics + ?Sized>(
 ///
 /// # Errors
 /// [`Error::Shape`] where the matrix is not square, [`Error::TooFew`] where it is empty,
-/// [`Error::NotFinite`] where an element is not finite, [`Error::EigenvaluesNotConverged`].
+/// [`Error::NotFinite`] where an element is not finite, [`Error::EigenvaluesNotConverged`],
+/// [`Error::SingularValuesNotConverged`].
 ///
 /// # Reference
-/// G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., sections 7.4 to 7.6.
+/// G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., sections 7.4 to 7.6. P. Henrici, Numerische Mathematik
+/// 4, 24 (1962).
 pub fn decompose(jacobian: ArrayView2<'_, f64>) -> Result<Linearization, Error> {
     Error::check_shape("jacobian, columns", jacobian.nrows(), jacobian.ncols())?;
     let dim = jacobian.nrows();
     let matrix = DMatrix::from_fn(dim, dim, |to, from| jacobian[[to, from]]);
     let (q, t) = real_schur(&matrix)?;
+    let henrici = henrici(&t);
     let triangular = Triangular::new(q, t);
 
     // Modes with non-negative imaginary part; the others are their conjugates.
     let mut leading: Vec<usize> = (0..dim)
         .filter(|&i| triangular.eigenvalues[i].im >= 0.0)
         .collect();
-    leading.sort_by(|&i, &j| {
-        let (a, b) = (triangular.eigenvalues[i], triangular.eigenvalues[j]);
-        let modulus = b.norm().total_cmp(&a.norm());
-        modulus.then_with(|| b.re.total_cmp(&a.re))
-    });
+    leading.sort_by(|&i, &j| falling(&triangular.eigenvalues[i], &triangular.eigenvalues[j]));
     let mut eigenvalues = Vec::with_capacity(dim);
     let mut right = DMatrix::zeros(dim, dim);
     let mut position = Vec::with_capacity(dim);
@@ -169,7 +278,16 @@ pub fn decompose(jacobian: ArrayView2<'_, f64>) -> Result<Linearization, Error> 
         eigen_residuals,
         eigenvalue_conditions,
         eigenvector_condition,
+        singular_values: singular_values(&matrix)?,
+        henrici,
     })
+}
+
+/// The order of eigenvalues: by modulus falling, then by real part, then by imaginary part falling.
+pub(crate) fn falling(a: &Complex<f64>, b: &Complex<f64>) -> Ordering {
+    let modulus = b.norm().total_cmp(&a.norm());
+    let real = || b.re.total_cmp(&a.re);
+    modulus.then_with(real).then_with(|| b.im.total_cmp(&a.im))
 }
 
 /// The time constant of a mode in steps, -1 / ln |lambda|: the time in which it shrinks by e.
@@ -198,7 +316,7 @@ pub(crate) fn eigenvalues(matrix: &DMatrix<f64>) -> Result<Vec<Complex<f64>>, Er
 
 /// The eigenvalues of a quasi-triangular matrix in the order of its diagonal; of a complex pair,
 /// that with positive imaginary part first.
-fn quasi_triangular_eigenvalues(t: &DMatrix<f64>) -> Vec<Complex<f64>> {
+pub(crate) fn quasi_triangular_eigenvalues(t: &DMatrix<f64>) -> Vec<Complex<f64>> {
     let dim = t.nrows();
     let mut eigenvalues = Vec::with_capacity(dim);
     while eigenvalues.len() < dim {
@@ -346,7 +464,9 @@ fn fix_phase(vector: &mut DVector<Complex<f64>>, real: bool) {
 /// The condition number in the 2-norm, infinite where the singular values do not converge.
 fn condition(matrix: &DMatrix<Complex<f64>>) -> f64 {
     let budget = SVD_ITERATIONS * matrix.nrows();
-    let Some(svd) = SVD::try_new(matrix.clone(), false, false, f64::EPSILON, budget) else {
+    // Unordered, because nalgebra's order panics on a NaN.
+    let svd = SVD::try_new_unordered(matrix.clone(), false, false, f64::EPSILON, budget);
+    let Some(svd) = svd else {
         return f64::INFINITY;
     };
     let least = svd.singular_values.min();

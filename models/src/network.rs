@@ -78,6 +78,15 @@ impl<T: Scalar> Slopes<T> {
     }
 }
 
+/// The derivative of a unit's rate by each of its state variables `s`, with parameters `p`.
+#[inline(always)]
+fn rate_slopes<C: Cell>(s: &[f64], p: &[f64]) -> Slots<f64> {
+    let (mut r, mut ds, mut dp) = ([0.0], [0.0; MAX_SLOTS], [0.0; MAX_SLOTS]);
+    C::rate(s, p, &mut r);
+    C::rate_vjp(s, &r, p, &[1.0], &mut ds[..s.len()], &mut dp[..p.len()]);
+    ds
+}
+
 /// A number type in which a whole network can be stepped: the weights are f64, the state is not.
 trait Number: Scalar {
     /// y += M x with M given by columns.
@@ -122,9 +131,7 @@ impl Number for f64 {
         let p = &unit.p[..C::UNIT_PARAMETERS.len()];
         let mut dp = [0.0; MAX_SLOTS];
         let dp = &mut dp[..C::UNIT_PARAMETERS.len()];
-        let mut r = [0.0];
-        C::rate(s, p, &mut r);
-        C::rate_vjp(s, &r, p, &[1.0], &mut slopes.rate[..states], dp);
+        slopes.rate = rate_slopes::<C>(s, p);
         for k in 0..states {
             let mut dh = [0.0; MAX_SLOTS];
             dh[k] = 1.0;
@@ -395,6 +402,35 @@ impl Network {
             .collect()
     }
 
+    /// dy/dstate, the derivative of the output at a state, row-major [output, state].
+    pub fn readout_jacobian(&self, state: &[f64], jacobian: &mut [f64]) {
+        with_cell!(self.architecture.cell, C => self.readout_jacobian_of::<C>(state, jacobian));
+    }
+
+    fn readout_jacobian_of<C: Cell>(&self, state: &[f64], jacobian: &mut [f64]) {
+        let (units, dim) = (self.architecture.units, self.state_dim());
+        let identity = self.architecture.readout == Readout::Identity;
+        let weights = &self.parameters[self.layout.readout.clone()];
+        jacobian.fill(0.0);
+        // d y_o / d s_m(i) = R[o, i] (d r / d s_m)(i), with R the first rows of the identity where there is none
+        for i in 0..units {
+            let p = self.unit_parameters::<C, f64>(i);
+            let slopes = rate_slopes::<C>(
+                &self.state_of_unit::<C, f64>(state, i)[..C::STATES],
+                &p[..C::UNIT_PARAMETERS.len()],
+            );
+            for (o, row) in jacobian.chunks_exact_mut(dim).enumerate() {
+                let weight = match identity {
+                    true => f64::from(u8::from(o == i)),
+                    false => weights[o * units + i],
+                };
+                for (m, slope) in slopes[..C::STATES].iter().enumerate() {
+                    row[m * units + i] = weight * slope;
+                }
+            }
+        }
+    }
+
     /// The state that an observation implies, as forced training takes it (reference: Hess et al. 2023):
     /// pinv(R) (x - d) for a linear readout; the observation itself, then the learned map of it, for the
     /// identity. State variables beyond the first are zero.
@@ -475,15 +511,18 @@ impl Network {
         c
     }
 
-    fn rate_of<C: Cell, T: Scalar>(&self, state: &[T], i: usize) -> T {
-        let units = self.architecture.units;
+    fn state_of_unit<C: Cell, T: Scalar>(&self, state: &[T], i: usize) -> Slots<T> {
         let mut s = [T::constant(0.0); MAX_SLOTS];
         for (k, value) in s.iter_mut().take(C::STATES).enumerate() {
-            *value = state[k * units + i];
+            *value = state[k * self.architecture.units + i];
         }
+        s
+    }
+
+    fn rate_of<C: Cell, T: Scalar>(&self, state: &[T], i: usize) -> T {
         let mut r = [T::constant(0.0)];
         C::rate(
-            &s[..C::STATES],
+            &self.state_of_unit::<C, T>(state, i)[..C::STATES],
             &self.unit_parameters::<C, T>(i)[..C::UNIT_PARAMETERS.len()],
             &mut r,
         );
@@ -619,5 +658,90 @@ impl Network {
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nullcline_data::random::{Random, Stream};
+
+    /// A network with parameters about 0.7 in size, and a state in [-1, 1].
+    fn network_and_state(cell: CellKind, readout: Readout, seed: u64) -> (Network, Vec<f64>) {
+        let architecture = Architecture {
+            cell,
+            inputs: 2,
+            units: 5,
+            hidden: if cell.shape().has_hidden { 7 } else { 0 },
+            outputs: 3,
+            bias: true,
+            readout,
+            train_leak: false,
+        };
+        let mut random = Random::new(seed, Stream::WEIGHTS, 0);
+        let parameters = (0..architecture.parameter_count())
+            .map(|_| 0.7 * random.standard_normal())
+            .collect();
+        let state = (0..architecture.state_dim())
+            .map(|_| 2.0 * random.uniform() - 1.0)
+            .collect();
+        (Network::from_f64(architecture, parameters), state)
+    }
+
+    /// The readout of a state of dual numbers, from the cell's `rate` alone: its derivative is one column.
+    fn column_by_duals(network: &Network, state: &[f64], along: usize) -> Vec<f64> {
+        let duals: Vec<Dual> = state
+            .iter()
+            .enumerate()
+            .map(|(k, &x)| match k == along {
+                true => Dual::varying(x),
+                false => Dual::fixed(x),
+            })
+            .collect();
+        let a = network.architecture();
+        let slopes: Vec<f64> = with_cell!(a.cell, C => {
+            (0..a.units).map(|i| network.rate_of::<C, Dual>(&duals, i).derivative).collect()
+        });
+        let weights = &network.parameters[network.layout.readout.clone()];
+        match a.readout {
+            Readout::Identity => slopes[..a.outputs].to_vec(),
+            _ => weights
+                .chunks_exact(a.units)
+                .map(|row| row.iter().zip(&slopes).map(|(w, s)| w * s).sum())
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_readout_jacobian_is_exact() {
+        for &cell in CellKind::ALL {
+            for readout in [
+                Readout::Linear,
+                Readout::LinearWithoutBias,
+                Readout::Identity,
+            ] {
+                for seed in 0..10 {
+                    let (network, state) = network_and_state(cell, readout, seed);
+                    let dim = state.len();
+                    let mut jacobian = vec![f64::NAN; 3 * dim];
+                    network.readout_jacobian(&state, &mut jacobian);
+                    for along in 0..dim {
+                        let exact = column_by_duals(&network, &state, along);
+                        let moved = |by: f64| {
+                            let mut state = state.clone();
+                            state[along] += by;
+                            network.readout(&state)
+                        };
+                        let (above, below) = (moved(1e-6), moved(-1e-6));
+                        for o in 0..3 {
+                            let found = jacobian[o * dim + along];
+                            assert!((found - exact[o]).abs() < 1e-14, "{cell:?} {readout:?}");
+                            let difference = (above[o] - below[o]) / 2e-6;
+                            assert!((found - difference).abs() < 1e-8, "{cell:?} {readout:?}");
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ mod linearization;
 mod lyapunov;
 mod performance;
 mod state_space;
+mod trajectory_linearization;
 mod trials;
 
 use crate::experiment::Experiment;
@@ -101,6 +102,7 @@ pub static ANALYSES: &[AnalysisKind] = &[
     trials::KIND,
     fixed_points::KIND,
     linearization::KIND,
+    trajectory_linearization::KIND,
     cycles::KIND,
     lyapunov::KIND,
     state_space::KIND,

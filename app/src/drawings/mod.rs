@@ -5,9 +5,11 @@ mod cycles;
 mod delay_space;
 mod generated;
 mod lyapunov;
+mod mode_overlaps;
 mod recording;
 mod saturation;
 mod spectrum;
+mod spectrum_path;
 mod state_space;
 mod training_curve;
 mod trial;
@@ -37,6 +39,8 @@ pub static FIGURES: &[FigureKind] = &[
     spectrum::KIND,
     saturation::KIND,
     cycles::KIND,
+    mode_overlaps::KIND,
+    spectrum_path::KIND,
     lyapunov::KIND,
     generated::KIND,
     delay_space::KIND,
