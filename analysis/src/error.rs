@@ -35,6 +35,12 @@ pub enum Error {
     /// An eigenvalue iteration did not converge within its budget.
     #[error("the eigenvalue iteration did not converge")]
     EigenvaluesNotConverged,
+    /// Newton's method did not come to a fixed point.
+    #[error("{what}: no fixed point beside it")]
+    NotConverged {
+        /// Where it began, in words.
+        what: &'static str,
+    },
     /// Whoever watches the analysis wants it to end.
     #[error("stopped")]
     Stopped,

@@ -5,10 +5,12 @@
 //! current thread pool, and no result depends on how many threads that pool has.
 
 pub mod certificates;
+pub mod continuation;
 mod dense;
 pub mod dynamics;
 mod error;
 pub mod fixed_points;
+pub mod fixed_points_over_training;
 pub mod free_run;
 pub mod linear_regions;
 pub mod linearization;
