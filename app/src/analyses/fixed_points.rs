@@ -8,7 +8,8 @@ use nullcline_analysis::fixed_points::{
 };
 use nullcline_analysis::starts::sample_starts;
 use nullcline_data::random::{Random, Stream};
-use nullcline_data::settings::{Key, Kind, Preset};
+use nullcline_data::settings::{Key, Kind, Preset, Settings};
+use nullcline_models::ensemble::Ensemble;
 use nullcline_tables::Table;
 
 /// The registry's entry.
@@ -167,45 +168,60 @@ pub fn constant_input(context: &Context) -> Vec<f64> {
 
 fn run(context: &mut Context) -> Outcome<()> {
     let input = constant_input(context);
-    let settings = FixedPointSettings {
-        tolerance: context.settings.number("tolerance"),
-        slow_speed: context.settings.number("slow_speed"),
-        outside_distance: context.settings.optional_number("outside_distance"),
-        ..FixedPointSettings::default()
-    };
     let mut searches = Vec::new();
     for network in 0..context.ensemble.len() {
         context.control.check()?;
-        let Some(map) = context.ensemble.network(network) else {
-            continue;
-        };
-        let seed = context.seed(network);
-        let states = context.visited_states(network, 3, context.settings.count("trials"))?;
-        let mut random = Random::new(seed, Stream::STARTS, 0);
-        let starts = sample_starts(
-            states.view(),
-            context.settings.count("starts"),
-            context.settings.number("noise"),
-            &mut random,
-        )
-        .map_err(|error| failed("starts of the fixed-point search", error))?;
-        // Slow is what is slow beside the network at work, not beside noisy starts.
-        let every = (states.nrows() / SPEEDS).max(1) as isize;
-        let speed = typical_speed(&map, states.slice(s![..;every, ..]), &input)
-            .map_err(|error| failed("speed of the trajectories", error))?;
-        let settings = FixedPointSettings {
-            trajectory_speed: speed.is_finite().then_some(speed),
-            ..settings.clone()
-        };
-        let search = find_fixed_points(&map, starts.view(), &input, &settings)
-            .map_err(|error| failed("fixed-point search", error))?;
-        searches.push((network as u64, search));
+        let settings = context.settings;
+        if let Some(search) = search(context, settings, context.ensemble, network, &input)? {
+            searches.push((network as u64, search));
+        }
     }
     let table = table(&searches, &input, context.ensemble.architecture.state_dim())?;
     context.add_table("fixed_points", table);
     context.add_table("fixed_points_search", completeness(&searches)?);
     context.add_table("fixed_points_saturation", saturation(&searches)?);
     Ok(())
+}
+
+/// The search for the fixed points of one network of `ensemble`, the trained one or an earlier one, by the settings of
+/// this analysis; `None` if there is no such network.
+///
+/// # Errors
+/// If the engine's device or the search fails.
+pub fn search(
+    context: &mut Context,
+    settings: &Settings,
+    ensemble: &Ensemble,
+    network: usize,
+    input: &[f64],
+) -> Outcome<Option<FixedPointSearch>> {
+    let Some(map) = ensemble.network(network) else {
+        return Ok(None);
+    };
+    let seed = context.seed(network);
+    let states = context.visited_states_of(ensemble, network, 3, settings.count("trials"))?;
+    let mut random = Random::new(seed, Stream::STARTS, 0);
+    let starts = sample_starts(
+        states.view(),
+        settings.count("starts"),
+        settings.number("noise"),
+        &mut random,
+    )
+    .map_err(|error| failed("starts of the fixed-point search", error))?;
+    // Slow is what is slow beside the network at work, not beside noisy starts.
+    let every = (states.nrows() / SPEEDS).max(1) as isize;
+    let speed = typical_speed(&map, states.slice(s![..;every, ..]), input)
+        .map_err(|error| failed("speed of the trajectories", error))?;
+    let settings = FixedPointSettings {
+        tolerance: settings.number("tolerance"),
+        slow_speed: settings.number("slow_speed"),
+        outside_distance: settings.optional_number("outside_distance"),
+        trajectory_speed: speed.is_finite().then_some(speed),
+        ..FixedPointSettings::default()
+    };
+    let search = find_fixed_points(&map, starts.view(), input, &settings)
+        .map_err(|error| failed("fixed-point search", error))?;
+    Ok(Some(search))
 }
 
 /// What every search says of its own completeness.

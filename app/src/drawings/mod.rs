@@ -1,7 +1,9 @@
 //! The figures of a run: from results to [`Figure`] values. One file and one line of [`FIGURES`] each; the
 //! painters are in the crate `nullcline-figures`.
 
+mod continuation;
 mod delay_space;
+mod fixed_points_over_training;
 mod generated;
 mod lyapunov;
 mod recording;
@@ -36,6 +38,8 @@ pub static FIGURES: &[FigureKind] = &[
     lyapunov::KIND,
     generated::KIND,
     delay_space::KIND,
+    continuation::KIND,
+    fixed_points_over_training::KIND,
 ];
 
 /// The figure of this name.
