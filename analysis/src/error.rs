@@ -38,6 +38,12 @@ pub enum Error {
     /// An iteration for singular values did not converge within its budget.
     #[error("the iteration for the singular values did not converge")]
     SingularValuesNotConverged,
+    /// Newton's method did not come to a fixed point.
+    #[error("{what}: no fixed point beside it")]
+    NotConverged {
+        /// Where it began, in words.
+        what: &'static str,
+    },
     /// Whoever watches the analysis wants it to end.
     #[error("stopped")]
     Stopped,

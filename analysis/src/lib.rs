@@ -6,11 +6,13 @@
 
 pub mod assignment;
 pub mod certificates;
+pub mod continuation;
 pub mod cycles;
 mod dense;
 pub mod dynamics;
 mod error;
 pub mod fixed_points;
+pub mod fixed_points_over_training;
 pub mod free_run;
 pub mod linear_regions;
 pub mod linearization;

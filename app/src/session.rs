@@ -11,6 +11,7 @@ use nullcline_data::run_folder::RunFolder;
 use nullcline_data::tensors::Tensors;
 use nullcline_data::{Error, write_atomically};
 use nullcline_figures::{Figure, FigureError};
+use nullcline_models::architecture::Architecture;
 use nullcline_models::engine::Engine;
 use nullcline_models::ensemble::Ensemble;
 use nullcline_models::training::{
@@ -564,6 +565,59 @@ pub fn trained(folder: &RunFolder, built: &Built) -> Outcome<Ensemble> {
     )?)
 }
 
+/// The networks as they were after some of the updates, read from their files when they are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Snapshots<'a> {
+    /// The run; none for networks that live in memory alone.
+    folder: Option<&'a RunFolder>,
+    /// Updates that the trained networks have had.
+    trained: u64,
+}
+
+impl<'a> Snapshots<'a> {
+    /// Those of a run folder.
+    ///
+    /// # Errors
+    /// If its checkpoint cannot be read.
+    pub fn of(folder: &'a RunFolder) -> Outcome<Self> {
+        let checkpoint = checkpoint(folder)?;
+        // A checkpoint of imported weights counts no updates.
+        let updates = checkpoint.u64("training.update").ok();
+        let trained = updates.and_then(|updates| updates.first().copied());
+        Ok(Snapshots {
+            folder: Some(folder),
+            trained: trained.unwrap_or(0),
+        })
+    }
+
+    /// The updates after which there are networks, ascending; the last are the trained networks themselves.
+    pub fn updates(&self) -> Vec<u64> {
+        let Some(folder) = self.folder else {
+            return Vec::new();
+        };
+        let mut updates = folder.snapshots();
+        updates.retain(|&update| update < self.trained);
+        updates.push(self.trained);
+        updates
+    }
+
+    /// The networks after one of the updates.
+    ///
+    /// # Errors
+    /// If there is no such file, or it holds networks of another architecture.
+    pub fn read(&self, update: u64, architecture: &Architecture) -> Outcome<Ensemble> {
+        let Some(folder) = self.folder else {
+            return Err(Error::argument("snapshot", update.to_string(), "none here").into());
+        };
+        let tensors = if update == self.trained {
+            checkpoint(folder)?
+        } else {
+            folder.read_snapshot(update)?
+        };
+        Ok(ensemble_from_tensors(&tensors, architecture)?)
+    }
+}
+
 /// The trained networks of a run folder without its task, whose recording may be elsewhere: the numbers of
 /// inputs and outputs are those of the checkpoint.
 ///
@@ -666,6 +720,7 @@ pub fn analyze_ensemble(
     experiment: &Experiment,
     built: &Built,
     ensemble: &Ensemble,
+    snapshots: Snapshots,
     engine: &mut dyn Engine,
     only: &[String],
     results: &mut Results,
@@ -683,6 +738,7 @@ pub fn analyze_ensemble(
             experiment,
             task: &*built.task,
             ensemble,
+            snapshots,
             objective: built.training.objective(&*built.task),
             engine,
             settings,
@@ -753,6 +809,7 @@ pub fn analyze(
         experiment,
         &built,
         &ensemble,
+        Snapshots::of(folder)?,
         engine,
         only,
         &mut results,

@@ -5,6 +5,7 @@
 //! here: in f64 from its vector-Jacobian product, which takes what the step has computed already; in intervals from
 //! dual numbers through the step itself, so that a proof rests on nothing but the step.
 
+mod directional;
 mod enclosure;
 
 use crate::architecture::{Architecture, CellKind, Layout, Readout, with_cell};

@@ -13,6 +13,7 @@ use nullcline_data::Error;
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::recording::read_matrix;
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
+use nullcline_models::ensemble::Ensemble;
 use nullcline_models::network::Network;
 use nullcline_tables::Table;
 use std::path::Path;
@@ -238,57 +239,33 @@ struct Searched {
 
 fn run(context: &mut Context) -> Outcome<()> {
     let inputs = constant_inputs(context);
-    let state_dim = context.ensemble.architecture.state_dim();
-    let settings = FixedPointSettings {
-        tolerance: context.settings.number("tolerance"),
-        slow_speed: context.settings.number("slow_speed"),
-        outside_distance: context.settings.optional_number("outside_distance"),
-        ..FixedPointSettings::default()
-    };
-    let given = match context.settings.text("from") {
-        "file" => Some(states_of_file(context.settings, state_dim)?),
-        _ => None,
-    };
+    let (settings, ensemble) = (context.settings, context.ensemble);
     let mut searches: Vec<Searched> = Vec::new();
-    for network in 0..context.ensemble.len() {
-        let Some(map) = context.ensemble.network(network) else {
+    for network in 0..ensemble.len() {
+        let Some(search) = Search::new(context, settings, ensemble, network)? else {
             continue;
         };
-        let states = context.visited_states(network, 3, context.settings.count("trials"))?;
-        let starts = Starts::new(
-            context.settings,
-            context.seed(network),
-            states,
-            given.as_ref(),
-        );
+        let mut watch = context.watch(network);
         let mut first = 0;
         for (k, input) in inputs.iter().enumerate() {
-            // Slow is what is slow beside the network at work, not beside noisy starts.
-            let every = (starts.visited.nrows() / SPEEDS).max(1) as isize;
-            let speed = typical_speed(&map, starts.visited.slice(s![..;every, ..]), input)
-                .map_err(|error| failed("speed of the trajectories", error))?;
-            let settings = FixedPointSettings {
-                trajectory_speed: speed.is_finite().then_some(speed),
-                ..settings.clone()
-            };
-            let mut watch = context.watch(network);
-            let search = starts.search(&map, input, &settings, &mut |done| {
+            let search = search.run(input, &mut |done| {
                 watch((k as f64 + done) / inputs.len() as f64)
             })?;
+            let points = search.points.len();
             searches.push(Searched {
                 network: network as u64,
                 input: input.clone(),
                 first,
                 search,
             });
-            first += searches.last().map_or(0, |last| last.search.points.len());
+            first += points;
         }
     }
-    let table = table(&searches, context.ensemble.architecture.inputs, state_dim)?;
-    context.add_table("fixed_points", table);
-    let inputs = context.ensemble.architecture.inputs;
-    context.add_table("fixed_points_search", completeness(&searches, inputs)?);
-    context.add_table("fixed_points_saturation", saturation(&searches, inputs)?);
+    let channels = ensemble.architecture.inputs;
+    let state_dim = ensemble.architecture.state_dim();
+    context.add_table("fixed_points", table(&searches, channels, state_dim)?);
+    context.add_table("fixed_points_search", completeness(&searches, channels)?);
+    context.add_table("fixed_points_saturation", saturation(&searches, channels)?);
     Ok(())
 }
 
@@ -319,62 +296,82 @@ fn states_of_file(settings: &Settings, state_dim: usize) -> Outcome<Array2<f64>>
     Ok(states)
 }
 
-/// Where the search of one network starts.
-struct Starts<'a> {
+/// The search for the fixed points of one network, by the settings of this analysis.
+pub struct Search<'a> {
     settings: &'a Settings,
+    map: Network,
     seed: u64,
     /// States of held-out trials, `[sample, state]`.
     visited: Array2<f64>,
     /// States of a file, which are then the only starts.
-    given: Option<&'a Array2<f64>>,
+    given: Option<Array2<f64>>,
 }
 
-impl<'a> Starts<'a> {
-    fn new(
+impl<'a> Search<'a> {
+    /// The search in a network of `ensemble`, the trained one or an earlier one; `None` if there is no such network.
+    ///
+    /// # Errors
+    /// If the engine's device fails, or a file of starts cannot be read or does not fit.
+    pub fn new(
+        context: &mut Context,
         settings: &'a Settings,
-        seed: u64,
-        visited: Array2<f64>,
-        given: Option<&'a Array2<f64>>,
-    ) -> Self {
-        Starts {
+        ensemble: &Ensemble,
+        network: usize,
+    ) -> Outcome<Option<Self>> {
+        let Some(map) = ensemble.network(network) else {
+            return Ok(None);
+        };
+        Ok(Some(Search {
             settings,
-            seed,
-            visited,
-            given,
-        }
+            seed: context.seed(network),
+            visited: context.visited_states_of(ensemble, network, 3, settings.count("trials"))?,
+            given: match settings.text("from") {
+                "file" => Some(states_of_file(settings, map.state_dim())?),
+                _ => None,
+            },
+            map,
+        }))
     }
 
     /// So many starts; the first of a longer list are those of a shorter one.
-    fn draw(&self, count: usize) -> Outcome<Array2<f64>> {
-        if let Some(given) = self.given {
+    fn starts(&self, count: usize) -> Outcome<Array2<f64>> {
+        if let Some(given) = &self.given {
             return Ok(given.clone());
         }
         let mut random = Random::new(self.seed, Stream::STARTS, 0);
         let settings = self.settings;
-        if settings.text("from") == "box" {
-            let (low, high) = (settings.number("box_low"), settings.number("box_high"));
-            let dim = self.visited.ncols();
-            return starts_in_box(&vec![low; dim], &vec![high; dim], count, &mut random)
-                .map_err(|error| failed("starts of the fixed-point search", error));
-        }
-        let noise = settings.number("noise");
-        sample_starts(self.visited.view(), count, noise, &mut random)
-            .map_err(|error| failed("starts of the fixed-point search", error))
+        let starts = if settings.text("from") == "box" {
+            let ends = ["box_low", "box_high"];
+            let [low, high] = ends.map(|key| vec![settings.number(key); self.map.state_dim()]);
+            starts_in_box(&low, &high, count, &mut random)
+        } else {
+            let noise = settings.number("noise");
+            sample_starts(self.visited.view(), count, noise, &mut random)
+        };
+        starts.map_err(|error| failed("starts of the fixed-point search", error))
     }
 
-    /// Searches from more and more starts until nothing says that points are missing.
-    fn search(
-        &self,
-        map: &Network,
-        input: &[f64],
-        settings: &FixedPointSettings,
-        watch: Watch,
-    ) -> Outcome<FixedPointSearch> {
+    /// Searches under a constant input, from more and more starts until nothing says that points are missing.
+    ///
+    /// # Errors
+    /// If `input` does not fit, or the user wants it to end.
+    pub fn run(&self, input: &[f64], watch: Watch) -> Outcome<FixedPointSearch> {
+        // Slow is what is slow beside the network at work, not beside noisy starts.
+        let every = (self.visited.nrows() / SPEEDS).max(1) as isize;
+        let speed = typical_speed(&self.map, self.visited.slice(s![..;every, ..]), input)
+            .map_err(|error| failed("speed of the trajectories", error))?;
+        let settings = FixedPointSettings {
+            tolerance: self.settings.number("tolerance"),
+            slow_speed: self.settings.number("slow_speed"),
+            outside_distance: self.settings.optional_number("outside_distance"),
+            trajectory_speed: speed.is_finite().then_some(speed),
+            ..FixedPointSettings::default()
+        };
         let most = self.settings.count("most_starts");
         let mut count = self.settings.count("starts");
         loop {
-            let starts = self.draw(count)?;
-            let search = find_fixed_points(map, starts.view(), input, settings, watch)
+            let starts = self.starts(count)?;
+            let search = find_fixed_points(&self.map, starts.view(), input, &settings, watch)
                 .map_err(|error| failed("fixed-point search", error))?;
             if search.is_exhausted() || count >= most || self.given.is_some() {
                 return Ok(search);

@@ -3,8 +3,10 @@
 //! The mathematics is in the crate `nullcline-analysis`; here stand the keys of an experiment file, the
 //! choice of starts and trials, and the tables. An analysis is one file and one line of [`ANALYSES`].
 
+mod continuation;
 mod cycles;
 pub mod fixed_points;
+mod fixed_points_over_training;
 mod free_run;
 mod linearization;
 mod lyapunov;
@@ -15,7 +17,7 @@ mod trials;
 
 use crate::experiment::Experiment;
 use crate::results::{Arrays, Results};
-use crate::session::{Control, Event, Fault, Observer, Outcome};
+use crate::session::{Control, Event, Fault, Observer, Outcome, Snapshots};
 use ndarray::Array2;
 use nullcline_data::Error;
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
@@ -107,6 +109,8 @@ pub static ANALYSES: &[AnalysisKind] = &[
     lyapunov::KIND,
     state_space::KIND,
     free_run::KIND,
+    continuation::KIND,
+    fixed_points_over_training::KIND,
 ];
 
 /// The analysis of this name.
@@ -175,6 +179,8 @@ pub struct Context<'a> {
     pub task: &'a dyn Task,
     /// The trained networks.
     pub ensemble: &'a Ensemble,
+    /// The same networks on the way there.
+    pub snapshots: Snapshots<'a>,
     /// The loss that they were trained with.
     pub objective: Objective,
     /// What runs them.
@@ -222,16 +228,30 @@ impl Context<'_> {
         index: u64,
         trials: usize,
     ) -> Outcome<Array2<f64>> {
+        self.visited_states_of(self.ensemble, network, index, trials)
+    }
+
+    /// The same for a network as it was after fewer updates.
+    ///
+    /// # Errors
+    /// If the engine's device fails.
+    pub fn visited_states_of(
+        &mut self,
+        ensemble: &Ensemble,
+        network: usize,
+        index: u64,
+        trials: usize,
+    ) -> Outcome<Array2<f64>> {
         let trials = self
             .task
             .trials(Split::HeldOut, self.seed(network), index, trials);
         let job = Job {
-            parameters: &self.ensemble.parameters[network],
+            parameters: &ensemble.parameters[network],
             trials: &trials,
         };
         Ok(visited_states(
             self.engine,
-            &self.ensemble.architecture,
+            &ensemble.architecture,
             &self.objective,
             &job,
         )?)

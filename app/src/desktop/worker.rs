@@ -719,6 +719,7 @@ impl Live {
                         &experiment,
                         &built,
                         &ensemble,
+                        session::Snapshots::default(),
                         &mut CpuEngine::new(),
                         &names,
                         &mut results,

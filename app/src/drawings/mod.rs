@@ -1,8 +1,10 @@
 //! The figures of a run: from results to [`Figure`] values. One file and one line of [`FIGURES`] each; the
 //! painters are in the crate `nullcline-figures`.
 
+mod continuation;
 mod cycles;
 mod delay_space;
+mod fixed_points_over_training;
 mod generated;
 mod lyapunov;
 mod mode_overlaps;
@@ -44,6 +46,8 @@ pub static FIGURES: &[FigureKind] = &[
     lyapunov::KIND,
     generated::KIND,
     delay_space::KIND,
+    continuation::KIND,
+    fixed_points_over_training::KIND,
 ];
 
 /// The figure of this name.
