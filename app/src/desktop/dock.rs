@@ -153,7 +153,7 @@ pub fn default_layout() -> Tree<String> {
     let space = tabs(&["state_space", "delay_space"]);
     let training = tabs(&["training_curve"]);
     let trial = tabs(&["trial", "generated"]);
-    let spectrum = tabs(&["spectrum", "lyapunov"]);
+    let spectrum = tabs(&["spectrum", "mode_overlaps", "spectrum_path", "lyapunov"]);
     let table = tabs(&["fixed_points", "log"]);
     let mut linear = |dir: LinearDir, children: &[(TileId, f32)]| {
         let mut linear = Linear::new(dir, children.iter().map(|(id, _)| *id).collect());
