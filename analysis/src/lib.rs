@@ -10,6 +10,7 @@ pub mod dynamics;
 mod error;
 pub mod fixed_points;
 pub mod free_run;
+pub mod lesions;
 pub mod linear_regions;
 pub mod linearization;
 pub mod lyapunov;
