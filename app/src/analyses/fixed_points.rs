@@ -8,7 +8,7 @@ use nullcline_analysis::fixed_points::{
 };
 use nullcline_analysis::starts::sample_starts;
 use nullcline_data::random::{Random, Stream};
-use nullcline_data::settings::{Key, Kind, Preset};
+use nullcline_data::settings::{Key, Kind, Preset, Settings};
 use nullcline_tables::Table;
 
 /// The registry's entry.
@@ -165,14 +165,19 @@ pub fn constant_input(context: &Context) -> Vec<f64> {
     }
 }
 
+/// How the search works, from the settings of this analysis.
+pub fn search_settings(settings: &Settings) -> FixedPointSettings {
+    FixedPointSettings {
+        tolerance: settings.number("tolerance"),
+        slow_speed: settings.number("slow_speed"),
+        outside_distance: settings.optional_number("outside_distance"),
+        ..FixedPointSettings::default()
+    }
+}
+
 fn run(context: &mut Context) -> Outcome<()> {
     let input = constant_input(context);
-    let settings = FixedPointSettings {
-        tolerance: context.settings.number("tolerance"),
-        slow_speed: context.settings.number("slow_speed"),
-        outside_distance: context.settings.optional_number("outside_distance"),
-        ..FixedPointSettings::default()
-    };
+    let settings = search_settings(context.settings);
     let mut searches = Vec::new();
     for network in 0..context.ensemble.len() {
         context.control.check()?;

@@ -6,9 +6,11 @@
 mod cycles;
 pub mod fixed_points;
 mod free_run;
+mod lesions;
 mod linearization;
 mod lyapunov;
 mod performance;
+mod perturbations;
 mod state_space;
 mod trials;
 
@@ -105,6 +107,8 @@ pub static ANALYSES: &[AnalysisKind] = &[
     lyapunov::KIND,
     state_space::KIND,
     free_run::KIND,
+    lesions::KIND,
+    perturbations::KIND,
 ];
 
 /// The analysis of this name.

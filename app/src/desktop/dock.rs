@@ -151,7 +151,7 @@ pub fn default_layout() -> Tree<String> {
     };
     let form = tabs(&["experiment"]);
     let space = tabs(&["state_space", "delay_space"]);
-    let training = tabs(&["training_curve"]);
+    let training = tabs(&["training_curve", "lesions", "perturbations"]);
     let trial = tabs(&["trial", "generated"]);
     let spectrum = tabs(&["spectrum", "lyapunov"]);
     let table = tabs(&["fixed_points", "log"]);

@@ -3,7 +3,9 @@
 
 mod delay_space;
 mod generated;
+mod lesions;
 mod lyapunov;
+mod perturbations;
 mod recording;
 mod spectrum;
 mod state_space;
@@ -36,6 +38,8 @@ pub static FIGURES: &[FigureKind] = &[
     lyapunov::KIND,
     generated::KIND,
     delay_space::KIND,
+    lesions::KIND,
+    perturbations::KIND,
 ];
 
 /// The figure of this name.
