@@ -389,10 +389,10 @@ fn analyses_are_run_by_name_with_what_they_need() {
         scratch.content() == before,
         "the same analysis of the same networks gave another result"
     );
-    // All that apply to this task, and no other.
+    // All that apply to this task and are enabled, and no other.
     let all = scratch.run(&["analyze", "run"]).succeeded();
     for name in listed(&scratch, "analyses") {
-        let applies = !["free_run", "cycles"].contains(&name.as_str());
+        let applies = !["free_run", "cycles", "poincare"].contains(&name.as_str());
         assert_eq!(
             all.stderr.contains(&format!("analyse: {name}\n")),
             applies,
@@ -400,6 +400,10 @@ fn analyses_are_run_by_name_with_what_they_need() {
             all.stderr
         );
     }
+    scratch
+        .run(&["analyze", "run", "--only", "poincare"])
+        .succeeded();
+    assert!(tables().contains(&"poincare.parquet".to_owned()));
 }
 
 #[test]

@@ -9,7 +9,10 @@ mod free_run;
 mod linearization;
 mod lyapunov;
 mod performance;
+mod poincare;
+pub mod power_spectrum;
 mod state_space;
+mod timescales;
 mod trials;
 
 use crate::experiment::Experiment;
@@ -105,6 +108,9 @@ pub static ANALYSES: &[AnalysisKind] = &[
     lyapunov::KIND,
     state_space::KIND,
     free_run::KIND,
+    timescales::KIND,
+    power_spectrum::KIND,
+    poincare::KIND,
 ];
 
 /// The analysis of this name.
@@ -284,6 +290,14 @@ impl Context<'_> {
             .into()
         })
     }
+}
+
+/// A state that a network comes to on a held-out trial, its last one: where a run by itself may begin.
+pub(crate) fn visited_state(context: &mut Context, network: usize) -> Outcome<Vec<f64>> {
+    let states = context.visited_states(network, 3, 1)?;
+    let last = states.rows().into_iter().next_back();
+    let dim = context.ensemble.architecture.state_dim();
+    Ok(last.map_or_else(|| vec![0.0; dim], |row| row.to_vec()))
 }
 
 /// A fault of the mathematics as an error of the program.

@@ -150,10 +150,10 @@ pub fn default_layout() -> Tree<String> {
         tiles.insert_tab_tile(panes)
     };
     let form = tabs(&["experiment"]);
-    let space = tabs(&["state_space", "delay_space"]);
+    let space = tabs(&["state_space", "delay_space", "poincare"]);
     let training = tabs(&["training_curve"]);
-    let trial = tabs(&["trial", "generated"]);
-    let spectrum = tabs(&["spectrum", "lyapunov"]);
+    let trial = tabs(&["trial", "generated", "power_spectrum"]);
+    let spectrum = tabs(&["spectrum", "lyapunov", "timescales"]);
     let table = tabs(&["fixed_points", "log"]);
     let mut linear = |dir: LinearDir, children: &[(TileId, f32)]| {
         let mut linear = Linear::new(dir, children.iter().map(|(id, _)| *id).collect());

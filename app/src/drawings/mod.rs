@@ -4,9 +4,12 @@
 mod delay_space;
 mod generated;
 mod lyapunov;
+mod poincare;
+mod power_spectrum;
 mod recording;
 mod spectrum;
 mod state_space;
+mod timescales;
 mod training_curve;
 mod trial;
 
@@ -36,6 +39,9 @@ pub static FIGURES: &[FigureKind] = &[
     lyapunov::KIND,
     generated::KIND,
     delay_space::KIND,
+    timescales::KIND,
+    power_spectrum::KIND,
+    poincare::KIND,
 ];
 
 /// The figure of this name.
