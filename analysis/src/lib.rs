@@ -4,6 +4,8 @@
 //! discrete-time map, [`Dynamics`]; one analysis is one module. Work is spread over rayon's
 //! current thread pool, and no result depends on how many threads that pool has.
 
+pub mod attraction;
+pub mod basins;
 pub mod certificates;
 mod dense;
 pub mod dynamics;
@@ -16,7 +18,9 @@ pub mod lyapunov;
 mod network;
 pub mod pca;
 pub mod peaks;
+pub mod plane;
 mod schur;
+pub mod speed_landscape;
 pub mod starts;
 
 pub use dynamics::{Dynamics, Enclosure};
