@@ -389,10 +389,11 @@ fn analyses_are_run_by_name_with_what_they_need() {
         scratch.content() == before,
         "the same analysis of the same networks gave another result"
     );
-    // All that apply to this task, and no other.
+    // All that apply to this task and are run by default, and no other.
     let all = scratch.run(&["analyze", "run"]).succeeded();
     for name in listed(&scratch, "analyses") {
-        let applies = !["free_run", "cycles"].contains(&name.as_str());
+        let by_default = nullcline::analyses::kind(&name).is_some_and(|kind| kind.by_default);
+        let applies = by_default && !["free_run", "cycles"].contains(&name.as_str());
         assert_eq!(
             all.stderr.contains(&format!("analyse: {name}\n")),
             applies,

@@ -3,12 +3,15 @@
 //! The mathematics is in the crate `nullcline-analysis`; here stand the keys of an experiment file, the
 //! choice of starts and trials, and the tables. An analysis is one file and one line of [`ANALYSES`].
 
+mod basins;
 mod cycles;
 pub mod fixed_points;
 mod free_run;
 mod linearization;
 mod lyapunov;
 mod performance;
+mod plane;
+mod speed_landscape;
 mod state_space;
 mod trials;
 
@@ -104,6 +107,8 @@ pub static ANALYSES: &[AnalysisKind] = &[
     cycles::KIND,
     lyapunov::KIND,
     state_space::KIND,
+    speed_landscape::KIND,
+    basins::KIND,
     free_run::KIND,
 ];
 

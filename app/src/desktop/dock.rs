@@ -150,7 +150,7 @@ pub fn default_layout() -> Tree<String> {
         tiles.insert_tab_tile(panes)
     };
     let form = tabs(&["experiment"]);
-    let space = tabs(&["state_space", "delay_space"]);
+    let space = tabs(&["state_space", "delay_space", "speed_landscape", "basins"]);
     let training = tabs(&["training_curve"]);
     let trial = tabs(&["trial", "generated"]);
     let spectrum = tabs(&["spectrum", "lyapunov"]);

@@ -1,11 +1,14 @@
 //! The figures of a run: from results to [`Figure`] values. One file and one line of [`FIGURES`] each; the
 //! painters are in the crate `nullcline-figures`.
 
+mod basins;
 mod delay_space;
 mod generated;
 mod lyapunov;
+mod plane;
 mod recording;
 mod spectrum;
+mod speed_landscape;
 mod state_space;
 mod training_curve;
 mod trial;
@@ -33,6 +36,8 @@ pub static FIGURES: &[FigureKind] = &[
     trial::KIND,
     state_space::KIND,
     spectrum::KIND,
+    speed_landscape::KIND,
+    basins::KIND,
     lyapunov::KIND,
     generated::KIND,
     delay_space::KIND,
