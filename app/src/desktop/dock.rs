@@ -151,9 +151,9 @@ pub fn default_layout() -> Tree<String> {
     };
     let form = tabs(&["experiment"]);
     let space = tabs(&["state_space", "delay_space"]);
-    let training = tabs(&["training_curve"]);
+    let training = tabs(&["training_curve", "fixed_points_over_training"]);
     let trial = tabs(&["trial", "generated"]);
-    let spectrum = tabs(&["spectrum", "lyapunov"]);
+    let spectrum = tabs(&["spectrum", "lyapunov", "continuation"]);
     let table = tabs(&["fixed_points", "log"]);
     let mut linear = |dir: LinearDir, children: &[(TileId, f32)]| {
         let mut linear = Linear::new(dir, children.iter().map(|(id, _)| *id).collect());
