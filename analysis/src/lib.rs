@@ -5,6 +5,8 @@
 //! current thread pool, and no result depends on how many threads that pool has.
 
 pub mod assignment;
+pub mod attraction;
+pub mod basins;
 pub mod certificates;
 pub mod continuation;
 pub mod cycles;
@@ -13,7 +15,9 @@ pub mod dynamics;
 mod error;
 pub mod fixed_points;
 pub mod fixed_points_over_training;
+mod fourier;
 pub mod free_run;
+pub mod lesions;
 pub mod linear_regions;
 pub mod linearization;
 pub mod lyapunov;
@@ -21,8 +25,13 @@ mod network;
 mod non_normality;
 pub mod pca;
 pub mod peaks;
+pub mod plane;
+pub mod poincare;
+pub mod power_spectrum;
 mod schur;
+pub mod speed_landscape;
 pub mod starts;
+pub mod timescales;
 pub mod trajectory_linearization;
 
 pub use dynamics::{Dynamics, Enclosure};

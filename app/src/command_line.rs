@@ -326,6 +326,8 @@ fn perform(arguments: Arguments) -> Outcome<ExitCode> {
             {
                 println!("{line}");
             }
+            let out = out.display();
+            println!("\nwrote {out}; next: nullcline analyze {out}");
             Ok(ExitCode::SUCCESS)
         }
         Some(Verb::Export { dir, to }) => {

@@ -692,11 +692,13 @@ fn chosen(
             .into());
         }
         wanted.push(kind.name);
-        wanted.extend(
-            kind.needs
-                .iter()
-                .filter(|need| results.table(need).is_none()),
-        );
+    }
+    // From the last back, so that what is needed by what is needed is there too.
+    for kind in ANALYSES.iter().rev() {
+        if wanted.contains(&kind.name) {
+            let missing = kind.needs.iter().filter(|need| !results.has(need));
+            wanted.extend(missing);
+        }
     }
     // What reads a result that is made anew is made anew too, or the two would not belong together.
     for kind in ANALYSES {

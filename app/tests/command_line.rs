@@ -389,10 +389,11 @@ fn analyses_are_run_by_name_with_what_they_need() {
         scratch.content() == before,
         "the same analysis of the same networks gave another result"
     );
-    // All that apply to this task, and no other.
+    // All that apply to this task and are run by themselves, and no other.
     let all = scratch.run(&["analyze", "run"]).succeeded();
     for name in listed(&scratch, "analyses") {
-        let applies = name != "free_run";
+        let by_itself = nullcline::analyses::kind(&name).unwrap().by_default;
+        let applies = by_itself && name != "free_run";
         assert_eq!(
             all.stderr.contains(&format!("analyse: {name}\n")),
             applies,
@@ -400,6 +401,10 @@ fn analyses_are_run_by_name_with_what_they_need() {
             all.stderr
         );
     }
+    scratch
+        .run(&["analyze", "run", "--only", "poincare"])
+        .succeeded();
+    assert!(tables().contains(&"poincare.parquet".to_owned()));
 }
 
 #[test]

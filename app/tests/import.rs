@@ -7,6 +7,7 @@ use nullcline::export::export;
 use nullcline::import::import;
 use nullcline::results::Results;
 use nullcline::session::{self, Control, Fault};
+use nullcline::show::show;
 use nullcline_data::npy::{read_npz, write_npz};
 use nullcline_data::run_folder::RunFolder;
 use nullcline_data::tensors::{Tensor, read_safetensors};
@@ -166,14 +167,48 @@ fn export_gives_back_what_was_imported() {
     }
 }
 
-/// A state dict as `torch.save` wrote it; what a command in the file would have done is not done.
+fn archive(name: &str) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
+    fixtures.join(format!("{name}.pt"))
+}
+
+/// The fixed points of an imported network as they are written to its folder: for each verdict and number of
+/// unstable directions how many, all proved where they are fixed.
+fn found(dir: &Path) -> (Vec<usize>, String) {
+    let folder = RunFolder::open(dir).unwrap();
+    let experiment = Experiment::of_run(&folder).unwrap();
+    session::analyze(
+        &folder,
+        &experiment,
+        &mut CpuEngine::new(),
+        &["fixed_points".into()],
+        &Control::default(),
+        &mut |_| {},
+    )
+    .unwrap();
+    let results = Results::load(&folder).unwrap();
+    let table = results.table("fixed_points").unwrap();
+    let verdicts = table.text_column("verdict").unwrap();
+    assert!(verdicts.iter().all(|verdict| verdict.is_some()));
+    let unstable = table.f64_column("n_unstable").unwrap();
+    let certified = table.f64_column("existence_radius").unwrap();
+    let mut counts = Vec::new();
+    for (point, verdict) in verdicts.iter().enumerate() {
+        if *verdict == Some("fixed") {
+            assert!(certified[point] > 0.0, "point {point} is not proved");
+            let directions = unstable[point] as usize;
+            counts.resize(counts.len().max(directions + 1), 0);
+            counts[directions] += 1;
+        }
+    }
+    (counts, show(&folder, &experiment, false).unwrap())
+}
+
+/// Networks that torch trained on the two-bit flip-flop, from torch's own files: a stable point for each of the four
+/// memories, a saddle between each pair of neighbours, one with two unstable directions amid them.
 #[test]
-fn torchs_own_files_are_read_and_not_run() {
+fn trained_networks_of_torch_have_the_fixed_points_of_their_task() {
     let temporary = tempfile::tempdir().unwrap();
-    let archive = |name: &str| {
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
-        fixtures.join(format!("{name}.pt"))
-    };
     for (name, cell) in [
         ("gru_flip_flop", CellKind::Gru),
         ("lstm_flip_flop", CellKind::Lstm),
@@ -185,11 +220,66 @@ fn torchs_own_files_are_read_and_not_run() {
             (architecture.cell, architecture.units, architecture.outputs),
             (cell, 12, 2)
         );
+        let (counts, shown) = found(&dir);
+        assert_eq!(counts, [4, 4, 1], "{name}");
+        assert!(
+            shown.contains(
+                "9 fixed points (4 stable, 4 with 1 unstable, 1 with 2 unstable), all proved"
+            ),
+            "{shown}"
+        );
     }
-    let dir = temporary.path().join("run");
-    let message = refused(import(&archive("refused_command"), None, None, &dir));
-    assert!(message.contains("found posix.system"), "{message}");
-    assert!(!dir.exists() && !Path::new("/tmp/nullcline-was-here").exists());
+}
+
+/// Weights under torch's names beside other arrays of the same width need no model file, and all 27 fixed points of
+/// the reference are found and proved.
+#[test]
+fn the_reference_networks_need_no_model_file() {
+    let temporary = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../analysis/tests/fixtures");
+    for name in ["flip_flop_gru16", "flip_flop_tanh16"] {
+        let dir = temporary.path().join(name);
+        let lines = import(&fixtures.join(format!("{name}.npz")), None, None, &dir).unwrap();
+        for row in [
+            "readout_weight  [3, 16]   R, readout",
+            "fixed_points    [27, 16]  not used",
+        ] {
+            assert!(lines.contains(&row.to_owned()), "{lines:#?}");
+        }
+        let (counts, _) = found(&dir);
+        assert_eq!(counts, [8, 12, 6, 1], "{name}");
+    }
+}
+
+/// Nothing in a `.pt` is ever run: what a command in the file would have done is not done, and whatever is not
+/// tensors, numbers and texts is refused before anything is written.
+#[test]
+fn crafted_files_of_torch_are_refused_and_not_run() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = archive("any").parent().unwrap().to_owned();
+    let mut refusals = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if !name.starts_with("refused_")
+            || path.extension().is_none_or(|extension| extension != "pt")
+        {
+            continue;
+        }
+        refusals += 1;
+        let dir = temporary.path().join(&name);
+        let message = refused(import(&path, None, None, &dir));
+        assert!(
+            message.starts_with(&path.display().to_string()),
+            "{message}"
+        );
+        assert!(!dir.exists(), "{name}");
+        if name == "refused_command" {
+            assert!(message.contains("found posix.system"), "{message}");
+        }
+    }
+    assert!(refusals >= 10, "{refusals} crafted files");
+    assert!(!Path::new("/tmp/nullcline-was-here").exists());
 }
 
 /// A leaky network out of an npz, by a model file with a task of its own; its export has our names.
@@ -324,6 +414,53 @@ fn bad_weights_are_refused_before_anything_is_written() {
     assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
 }
 
+/// Bytes changed or cut anywhere in good files: a network, or an error that names the file.
+#[test]
+fn damaged_weights_are_read_or_refused() {
+    let temporary = tempfile::tempdir().unwrap();
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../analysis/tests/fixtures/flip_flop_tanh16.npz");
+    let mut draw = {
+        let mut state = 1_u64;
+        move |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        }
+    };
+    let mut refusals = 0;
+    for whole in [
+        archive("gru_flip_flop"),
+        fixture("torch_gru_readout"),
+        reference,
+    ] {
+        let file = temporary.path().join(whole.file_name().unwrap());
+        let good = fs::read(&whole).unwrap();
+        for damage in 0..60 {
+            let mut bytes = good.clone();
+            match damage % 3 {
+                0 => bytes.truncate(draw(good.len())),
+                // The first and the last bytes say what the rest is.
+                1 => bytes[draw(400)] ^= 1 << draw(8),
+                _ => bytes[good.len() - 1 - draw(800)] ^= 1 << draw(8),
+            }
+            fs::write(&file, &bytes).unwrap();
+            let dir = temporary.path().join("run");
+            match import(&file, None, None, &dir) {
+                Ok(_) => fs::remove_dir_all(&dir).unwrap(),
+                outcome => {
+                    let message = refused(outcome);
+                    assert!(message.contains(&file.display().to_string()), "{message}");
+                    assert!(!dir.exists(), "{message}");
+                    refusals += 1;
+                }
+            }
+        }
+    }
+    assert!(refusals > 60, "{refusals} refusals");
+}
+
 #[test]
 fn what_cannot_be_exported_is_refused() {
     let temporary = tempfile::tempdir().unwrap();
@@ -384,4 +521,140 @@ fn an_ensemble_is_exported_side_by_side() {
         }
     }
     assert!(!torch::is_recognised(&tensors));
+}
+
+/// A section of docs/import.md: its model files, each with what the program prints of it.
+struct Example {
+    model: Option<String>,
+    printed: Vec<String>,
+}
+
+/// The fenced blocks of a document: (language, lines).
+fn blocks(text: &str) -> Vec<(String, Vec<String>)> {
+    let mut blocks: Vec<(String, Vec<String>)> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match (line.strip_prefix("```"), inside) {
+            (Some(language), false) => blocks.push((language.to_owned(), Vec::new())),
+            (None, true) => blocks.last_mut().unwrap().1.push(line.to_owned()),
+            _ => {}
+        }
+        inside ^= line.starts_with("```");
+    }
+    blocks
+}
+
+fn examples(text: &str) -> Vec<Example> {
+    let mut examples = Vec::new();
+    let mut model = None;
+    for (language, lines) in blocks(text) {
+        match &language[..] {
+            "toml" => {
+                assert!(model.is_none(), "a model file without what it prints");
+                model = Some(lines.join("\n"));
+            }
+            "text" => examples.push(Example {
+                model: model.take(),
+                printed: lines,
+            }),
+            _ => {}
+        }
+    }
+    assert!(model.is_none(), "a model file without what it prints");
+    examples
+}
+
+/// Arrays of made-up numbers with the names and shapes of the table that the program prints.
+fn made_up(printed: &[String], file: &Path) {
+    let table = printed
+        .iter()
+        .skip_while(|line| !line.starts_with("array "));
+    let arrays: Vec<(String, ndarray::ArrayD<f64>)> = table
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .map(|line| {
+            let (name, rest) = line.split_once(' ').unwrap();
+            let shape = rest
+                .trim_start()
+                .trim_start_matches('[')
+                .split(']')
+                .next()
+                .unwrap();
+            let shape: Vec<usize> = shape.split(", ").map(|n| n.parse().unwrap()).collect();
+            let count: usize = shape.iter().product();
+            let numbers = (0..count).map(|k| 0.5 + 0.4 * (k as f64).sin()).collect();
+            let array = ndarray::ArrayD::from_shape_vec(ndarray::IxDyn(&shape), numbers).unwrap();
+            (name.to_owned(), array)
+        })
+        .collect();
+    assert!(!arrays.is_empty(), "{printed:#?}");
+    let views: Vec<_> = arrays
+        .iter()
+        .map(|(name, array)| (&name[..], array.view()))
+        .collect();
+    write_npz(file, &views).unwrap();
+}
+
+/// Every example of docs/import.md prints what it says it prints, and the page knows every key.
+/// NULLCLINE_WRITE_DOCS=1 writes what is printed into it.
+#[test]
+fn the_examples_of_the_page_are_true() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/import.md");
+    let mut text = fs::read_to_string(&page).unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let examples = examples(&text);
+    assert!(examples.len() >= 6, "{} examples", examples.len());
+    for (number, example) in examples.iter().enumerate() {
+        let weights = temporary.path().join("weights.npz");
+        made_up(&example.printed, &weights);
+        let model = temporary.path().join("MODEL.toml");
+        fs::write(&model, example.model.as_deref().unwrap_or_default()).unwrap();
+        let dir = temporary.path().join(format!("run_{number}"));
+        let lines = import(
+            &weights,
+            example.model.as_ref().map(|_| &*model),
+            None,
+            &dir,
+        );
+        let lines = match lines {
+            Ok(lines) => lines,
+            Err(error) => panic!("{error}\n{}", example.model.as_deref().unwrap_or_default()),
+        };
+        let place = temporary.path().display().to_string();
+        let lines: Vec<String> = lines
+            .iter()
+            .map(|line| line.replace(&format!("{place}/"), ""))
+            .collect();
+        if std::env::var_os("NULLCLINE_WRITE_DOCS").is_some() {
+            text = text.replace(&example.printed.join("\n"), &lines.join("\n"));
+        } else {
+            assert_eq!(
+                example.printed, lines,
+                "example {number}: NULLCLINE_WRITE_DOCS=1 writes it"
+            );
+        }
+    }
+    if std::env::var_os("NULLCLINE_WRITE_DOCS").is_some() {
+        fs::write(&page, &text).unwrap();
+    }
+
+    let of_experiments: Vec<&str> = nullcline_models::registry::MODELS
+        .iter()
+        .flat_map(|kind| kind.keys.iter().flat_map(|keys| keys.iter()))
+        .map(|key| key.name)
+        .collect();
+    for (kind, top, arrays) in nullcline_models::weights::model_file_keys() {
+        assert!(
+            text.contains(&format!("`{kind}`")) || text.contains(&format!("### {kind}")),
+            "{kind}"
+        );
+        let own = top.iter().filter(|key| !of_experiments.contains(&key.name));
+        for key in own.chain(arrays) {
+            assert!(
+                text.contains(&format!("`{}`", key.name)),
+                "{kind}: {}",
+                key.name
+            );
+        }
+    }
 }

@@ -31,6 +31,8 @@ impl Stream {
     pub const NOISE: Stream = Stream(5);
     /// Held-out trials longer than those of training; the index is the trial.
     pub const LONG_TRIALS: Stream = Stream(6);
+    /// Directions in which parameters are perturbed; the index is the direction.
+    pub const PERTURBATIONS: Stream = Stream(7);
 }
 
 /// The same numbers in WGSL, for shaders that draw them on a device.

@@ -50,6 +50,8 @@ pub enum Kind {
     },
     /// A list of texts.
     Texts,
+    /// A text or a list of texts; the value is a list.
+    TextOrTexts,
     /// The path of a file, relative to the experiment file; see [`Document::resolve`].
     Path,
 }
@@ -70,6 +72,7 @@ impl Kind {
                 format!("a list of finite numbers{}", number_range(*min, *max))
             }
             Kind::Texts => "a list of texts".to_owned(),
+            Kind::TextOrTexts => "a text in quotation marks, or a list of such".to_owned(),
             Kind::Path => "the path of a file, in quotation marks".to_owned(),
         }
     }
@@ -86,8 +89,13 @@ impl Kind {
             (Kind::Integers { .. }, Value::Numbers(x)) if x.is_empty() => Value::Integers(vec![]),
             (Kind::Integers { .. }, Value::Texts(x)) if x.is_empty() => Value::Integers(vec![]),
             (Kind::Numbers { .. }, Value::Texts(x)) if x.is_empty() => Value::Numbers(vec![]),
-            (Kind::Texts, Value::Integers(x)) if x.is_empty() => Value::Texts(vec![]),
-            (Kind::Texts, Value::Numbers(x)) if x.is_empty() => Value::Texts(vec![]),
+            (Kind::Texts | Kind::TextOrTexts, Value::Integers(x)) if x.is_empty() => {
+                Value::Texts(vec![])
+            }
+            (Kind::Texts | Kind::TextOrTexts, Value::Numbers(x)) if x.is_empty() => {
+                Value::Texts(vec![])
+            }
+            (Kind::TextOrTexts, Value::Text(x)) => Value::Texts(vec![x]),
             (_, value) => value,
         };
         let allowed = match (self, &value) {
@@ -102,7 +110,7 @@ impl Kind {
             (Kind::Numbers { min, max }, Value::Numbers(x)) => {
                 x.iter().all(|x| finite_within(*x, *min, *max))
             }
-            (Kind::Texts, Value::Texts(_)) => true,
+            (Kind::Texts | Kind::TextOrTexts, Value::Texts(_)) => true,
             _ => false,
         };
         allowed.then_some(value)
@@ -126,7 +134,9 @@ impl Kind {
             Kind::Flag => "false".to_owned(),
             Kind::Text | Kind::Path => "\"\"".to_owned(),
             Kind::Choice(words) => quoted(words.first().copied().unwrap_or_default()),
-            Kind::Integers { .. } | Kind::Numbers { .. } | Kind::Texts => "[]".to_owned(),
+            Kind::Integers { .. } | Kind::Numbers { .. } | Kind::Texts | Kind::TextOrTexts => {
+                "[]".to_owned()
+            }
         }
     }
 }
@@ -549,7 +559,7 @@ pub fn schema_faults(schema: &[&'static [Key]]) -> Vec<String> {
                 min.is_nan() || max.is_nan() || min > max
             }
             Kind::Choice(words) => words.is_empty(),
-            Kind::Flag | Kind::Text | Kind::Texts | Kind::Path => false,
+            Kind::Flag | Kind::Text | Kind::Texts | Kind::TextOrTexts | Kind::Path => false,
         };
         if empty {
             faults.push(format!("{name} allows nothing"));
@@ -833,6 +843,45 @@ mod tests {
         let document = Document::parse("a.toml", &uncommented).unwrap();
         let settings = document.section("task", &[&KEYS]).unwrap();
         assert_eq!(settings.optional_integer("steps"), Some(1));
+    }
+
+    #[test]
+    fn a_text_is_a_list_of_one_where_both_are_allowed() {
+        static EITHER: [Key; 1] = [Key {
+            name: "arrays",
+            kind: Kind::TextOrTexts,
+            default: Preset::Absent,
+            unit: "",
+            doc: "A name or several.",
+        }];
+        for (text, expected) in [
+            ("arrays = \"a\"", Some(&["a"][..])),
+            ("arrays = [\"a\", \"b\"]", Some(&["a", "b"])),
+            ("arrays = []", Some(&[])),
+            ("", None),
+        ] {
+            let settings = Document::parse("a.toml", text)
+                .unwrap()
+                .section("", &[&EITHER])
+                .unwrap();
+            let found = settings
+                .optional_texts("arrays")
+                .map(|names| names.to_vec());
+            assert_eq!(
+                found,
+                expected.map(|names| names.iter().map(|&name| name.to_owned()).collect())
+            );
+        }
+        let error = Document::parse("a.toml", "arrays = 1")
+            .unwrap()
+            .section("", &[&EITHER])
+            .unwrap_err();
+        assert!(
+            error.to_string().contains(
+                "found the integer 1; allowed: a text in quotation marks, or a list of such"
+            ),
+            "{error}"
+        );
     }
 
     #[test]

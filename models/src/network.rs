@@ -7,6 +7,9 @@
 
 mod directional;
 mod enclosure;
+mod lesion;
+
+pub use lesion::Lesion;
 
 use crate::architecture::{Architecture, CellKind, Layout, Readout, with_cell};
 use crate::cells::{Cell, MAX_SLOTS};
@@ -25,7 +28,13 @@ pub struct Network {
     /// reordering a sum, which the compiler may not do for us.
     recurrent_columns: Vec<f64>,
     hidden_columns: Vec<f64>,
+    /// With the factors of a lesion.
     input_columns: Vec<f64>,
+    /// The rate that a unit is held at, [unit]; empty without a lesion.
+    held: Vec<Option<f64>>,
+    /// What the external input of a unit is multiplied by, [unit]; empty without a lesion. The columns of U have it in
+    /// them.
+    input_factors: Vec<f64>,
 }
 
 /// What one step computes on the way, kept for the Jacobian.
@@ -241,6 +250,8 @@ impl Network {
             recurrent_columns: transposed(of(&layout.recurrent), architecture.recurrent_columns()),
             hidden_columns: transposed(of(&layout.hidden), architecture.units),
             input_columns: transposed(of(&layout.input), architecture.inputs),
+            held: Vec::new(),
+            input_factors: Vec::new(),
             architecture,
             layout,
             parameters,
@@ -318,15 +329,15 @@ impl Network {
         let step = self.step_with_slopes(state, input, &mut next);
         let shape = self.architecture.cell.shape();
         let (units, inputs) = (self.architecture.units, self.architecture.inputs);
-        let weights = &self.parameters[self.layout.input.clone()];
         jacobian.fill(0.0);
         for k in 0..shape.states {
             for i in 0..units {
                 let row = &mut jacobian[(k * units + i) * inputs..][..inputs];
                 for g in 0..shape.gates {
                     let slope = step.by_input[(k * shape.gates + g) * units + i];
-                    for (out, w) in row.iter_mut().zip(&weights[(g * units + i) * inputs..]) {
-                        *out += slope * w;
+                    let columns = self.input_columns.chunks_exact(shape.gates * units);
+                    for (out, column) in row.iter_mut().zip(columns) {
+                        *out += slope * column[g * units + i];
                     }
                 }
             }
@@ -348,7 +359,8 @@ impl Network {
         match a.cell {
             // The recurrent and the input part, as `step` sums them.
             CellKind::VanillaRelu | CellKind::LeakyRateRelu => {
-                let recurrent = product(&self.recurrent_columns, state, vec![0.0; a.units]);
+                let rates = self.rates(state);
+                let recurrent = product(&self.recurrent_columns, &rates, vec![0.0; a.units]);
                 let bias = of(&self.layout.bias);
                 let bias = if a.bias {
                     bias.to_vec()
@@ -359,9 +371,18 @@ impl Network {
                 let sums = recurrent.iter().zip(&driven);
                 Some(sums.map(|(r, x)| active(r + x)).collect())
             }
-            CellKind::LeakyCurrentRelu => Some(state.iter().map(|&h| active(h)).collect()),
+            CellKind::LeakyCurrentRelu => {
+                // A held unit is seen alike on both sides of its kink.
+                let units = state.iter().enumerate();
+                Some(
+                    units
+                        .map(|(i, &h)| active(h) && self.held_rate(i).is_none())
+                        .collect(),
+                )
+            }
             CellKind::ShallowPlrnn | CellKind::ClippedShallowPlrnn => {
-                let arguments = product(&self.hidden_columns, state, vec![0.0; a.hidden]);
+                let rates = self.rates(state);
+                let arguments = product(&self.hidden_columns, &rates, vec![0.0; a.hidden]);
                 let thresholds = of(&self.layout.hidden_unit);
                 let mut region: Vec<bool> = arguments
                     .iter()
@@ -414,7 +435,7 @@ impl Network {
         let weights = &self.parameters[self.layout.readout.clone()];
         jacobian.fill(0.0);
         // d y_o / d s_m(i) = R[o, i] (d r / d s_m)(i), with R the first rows of the identity where there is none
-        for i in 0..units {
+        for i in (0..units).filter(|&i| self.held_rate(i).is_none()) {
             let p = self.unit_parameters::<C, f64>(i);
             let slopes = rate_slopes::<C>(
                 &self.state_of_unit::<C, f64>(state, i)[..C::STATES],
@@ -520,7 +541,15 @@ impl Network {
         s
     }
 
+    /// The rate that a lesion holds unit `i` at.
+    fn held_rate(&self, i: usize) -> Option<f64> {
+        self.held.get(i).copied().flatten()
+    }
+
     fn rate_of<C: Cell, T: Scalar>(&self, state: &[T], i: usize) -> T {
+        if let Some(rate) = self.held_rate(i) {
+            return T::constant(rate);
+        }
         let mut r = [T::constant(0.0)];
         C::rate(
             &self.state_of_unit::<C, T>(state, i)[..C::STATES],
@@ -618,7 +647,10 @@ impl Network {
                 next[k * units + i] = unit.h[k];
             }
             if let Some(step) = slopes.as_deref_mut() {
-                let of_unit = T::slopes::<C>(&unit);
+                let mut of_unit = T::slopes::<C>(&unit);
+                if self.held_rate(i).is_some() {
+                    of_unit.rate = [zero; MAX_SLOTS];
+                }
                 for k in 0..states {
                     step.rate_slopes[k * units + i] = of_unit.rate[k];
                     for m in 0..states {

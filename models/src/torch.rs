@@ -19,10 +19,13 @@
 //! The number of gates is read from the shape of `weight_hh` (1: RNN, 3: GRU, 4: LSTM), which also gives away
 //! a transposed matrix of a gated cell. The one matrix of `nn.RNN` is square: should another program have
 //! written it [from, to] under torch's name, nothing in the file shows it.
+//!
+//! Equinox keeps its cells under the same names and in the same layout, but for the biases: `bias`, and for the
+//! candidate of the GRU `bias_n`, which are `bias` and `recurrent_bias` here. They are recognised too.
 
 use crate::architecture::{Architecture, CellKind, Readout};
 use crate::registry;
-use crate::weights::{Imported, fault, finite, leftovers, listed, place, summary};
+use crate::weights::{Imported, Report, fault, finite, listed, place};
 use ndarray::{ArrayD, IxDyn};
 use nullcline_data::settings::{Settings, Value};
 use nullcline_data::tensors::{Tensor, Tensors};
@@ -31,19 +34,24 @@ use nullcline_data::{Error, Result};
 /// The beginnings of the names that torch gives a recurrent layer's tensors.
 const PARTS: [&str; 5] = ["weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"];
 
-/// What the part of a name before `.weight` is often called in a readout; decides between several matrices
-/// that could be one.
-const READOUT_NAMES: [&str; 9] = [
+/// What readouts are often called, before `.weight` or `_weight`.
+const READOUT_NAMES: [&str; 12] = [
     "readout",
     "fc",
     "out",
     "output",
+    "outputs",
     "linear",
     "decoder",
     "head",
-    "output_layer",
+    "proj",
+    "projection",
+    "dense",
     "h2o",
 ];
+
+/// Words that say of an array that it is a weight, not what the layer is.
+const WEIGHT_WORDS: [&str; 4] = ["weight", "weights", "kernel", "w"];
 
 /// The metadata key under which [`export`] notes the nonlinearity, which torch's own files do not.
 const NONLINEARITY: &str = "nonlinearity";
@@ -101,9 +109,10 @@ pub fn module_of(cell: CellKind) -> Option<&'static str> {
 /// Recognises a network in a state dictionary of torch.
 ///
 /// Returns the network with one recurrent layer that the names and shapes show. The readout is the one other
-/// matrix with a column per unit; of several the one with a usual name (`readout`, `fc`, `out`, `output`,
-/// `linear`, `decoder`, `head`); without any the units are the outputs. Everything else, such as a layer
-/// before the recurrent one, is listed as ignored: the network's inputs are those of the recurrent layer.
+/// matrix with a column per unit whose name says that it is a weight (`value.weight`); of several the one with a
+/// usual name (`readout`, `fc`, `out`, `output`, `linear`, `decoder`, `head`, `proj`...); without any the units are
+/// the outputs. Everything else, such as a layer before the recurrent one or states kept beside the weights, is
+/// listed as ignored: the network's inputs are those of the recurrent layer.
 ///
 /// # Errors
 /// No recurrent layer or several, more than one layer, a bidirectional or projected one (`proj_size`), a
@@ -181,28 +190,12 @@ pub fn import(tensors: &Tensors, choices: &Choices) -> Result<Imported> {
         _ => ("lstm", "nn.LSTM"),
     };
 
-    // Both biases or none: torch writes them together.
-    let (bias_ih, bias_hh) = (key("bias_ih"), key("bias_hh"));
-    let biases = match (tensors.get(&bias_ih), tensors.get(&bias_hh)) {
-        (None, None) => None,
-        (Some(_), Some(_)) => Some((
-            vector(tensors, &bias_ih, rows)?,
-            vector(tensors, &bias_hh, rows)?,
-        )),
-        (present, _) => {
-            let (there, absent) = if present.is_some() {
-                (&bias_ih, &bias_hh)
-            } else {
-                (&bias_hh, &bias_ih)
-            };
-            return Err(Error::Missing {
-                file: place(tensors).into(),
-                what: format!("tensor \"{absent}\": torch writes it beside \"{there}\""),
-            });
-        }
-    };
+    let biases = Biases::find(tensors, &key, gates, units)?;
 
-    let own = names.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let mut own = names.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    if let Some(biases) = &biases {
+        own.extend(biases.names.iter().map(|name| &name[..]));
+    }
     let readout = find_readout(tensors, choices.readout, units, &own)?;
     let outputs = readout.as_ref().map_or(units, |readout| readout.outputs);
 
@@ -228,50 +221,43 @@ pub fn import(tensors: &Tensors, choices: &Choices) -> Result<Imported> {
     }
     let (architecture, _) = kind.build(&settings, inputs, outputs)?;
 
-    let mut understood = vec![
-        summary(&architecture),
-        format!("recurrent layer: {module}, \"{weight_hh}\" and \"{weight_ih}\""),
-    ];
-    if gates == 1 && choices.relu.is_none() && !tensors.metadata.contains_key(NONLINEARITY) {
-        understood.push("nonlinearity: tanh, torch's default; the file does not say".into());
+    let mut report = Report::default();
+    let order: &[String] = match gates {
+        1 => &[],
+        3 => &["gates r, z, n".to_owned()],
+        _ => &["gates i, f, g, o".to_owned()],
+    };
+    report.array(&weight_ih, "U, input", order);
+    report.array(&weight_hh, "W, recurrent", order);
+    if let Some(biases) = &biases {
+        for (name, role) in biases.names.iter().zip(biases.roles) {
+            report.array(name, role, &[]);
+        }
     }
-    understood.push(match &biases {
-        Some(_) => format!("bias: \"{bias_ih}\" and \"{bias_hh}\""),
-        None => "bias: none".into(),
+    if let Some(readout) = &readout {
+        report.array(readout.weight, "R, readout", &[]);
+        if let Some(bias) = readout.bias {
+            report.array(bias, "d, readout bias", &[]);
+        }
+    }
+    report.note(match &biases {
+        Some(_) => format!("recurrent layer: {module}"),
+        None => format!("recurrent layer: {module} without bias"),
     });
-    let mut used = own;
-    match &readout {
-        Some(Affine {
-            weight,
-            bias: Some(bias),
-            ..
-        }) => {
-            understood.push(format!("readout: \"{weight}\" and \"{bias}\""));
-            used.extend([*weight, *bias]);
-        }
-        Some(Affine { weight, .. }) => {
-            understood.push(format!("readout: \"{weight}\", without bias"));
-            used.push(*weight);
-        }
-        None => understood.push("readout: none, the units are the outputs".into()),
+    if gates == 1 && choices.relu.is_none() && !tensors.metadata.contains_key(NONLINEARITY) {
+        report.note(
+            "nonlinearity: tanh, torch's default; the file does not say (--nonlinearity relu if it is relu)",
+        );
     }
 
     let layout = architecture.layout();
     let mut parameters = vec![0.0; layout.total];
     parameters[layout.recurrent].copy_from_slice(&finite(tensors, &weight_hh)?);
     parameters[layout.input].copy_from_slice(&finite(tensors, &weight_ih)?);
-    if let Some((ih, hh)) = biases {
-        // The GRU's new gate, its last, keeps bias_hh for itself.
-        let added = if gates == 3 { 2 * units } else { rows };
-        let target = &mut parameters[layout.bias];
-        target.copy_from_slice(&ih);
-        target
-            .iter_mut()
-            .zip(&hh)
-            .take(added)
-            .for_each(|(bias, hh)| *bias += hh);
+    if let Some(biases) = biases {
+        parameters[layout.bias].copy_from_slice(&biases.added);
         if gates == 3 {
-            parameters[layout.unit].copy_from_slice(&hh[added..]);
+            parameters[layout.unit].copy_from_slice(&biases.of_candidate);
         }
     }
     if let Some(readout) = &readout {
@@ -280,7 +266,7 @@ pub fn import(tensors: &Tensors, choices: &Choices) -> Result<Imported> {
             parameters[layout.readout_bias].copy_from_slice(&vector(tensors, bias, outputs)?);
         }
     }
-    let ignored = leftovers(tensors, &used, &mut understood);
+    let (understood, ignored) = report.finish(tensors, &architecture);
     Ok(Imported {
         kind: kind.name,
         settings,
@@ -289,6 +275,87 @@ pub fn import(tensors: &Tensors, choices: &Choices) -> Result<Imported> {
         understood,
         ignored,
     })
+}
+
+/// The biases of a recurrent layer.
+struct Biases {
+    names: Vec<String>,
+    /// What each is, in words.
+    roles: &'static [&'static str],
+    /// [gates * units]: their sum, for the candidate of a GRU that of the inputs alone.
+    added: Vec<f32>,
+    /// [units]: the recurrent bias of a GRU's candidate; empty for other cells.
+    of_candidate: Vec<f32>,
+}
+
+impl Biases {
+    /// torch's two, or Equinox's; `None` if there are none. `key` makes a name of its beginning.
+    fn find(
+        tensors: &Tensors,
+        key: &impl Fn(&str) -> String,
+        gates: usize,
+        units: usize,
+    ) -> Result<Option<Biases>> {
+        let rows = gates * units;
+        let (bias_ih, bias_hh) = (key("bias_ih"), key("bias_hh"));
+        // Both or none: torch writes them together.
+        match (tensors.get(&bias_ih), tensors.get(&bias_hh)) {
+            (None, None) => {}
+            (Some(_), Some(_)) => {
+                let mut added = vector(tensors, &bias_ih, rows)?;
+                let mut hh = vector(tensors, &bias_hh, rows)?;
+                // The candidate, the last gate, keeps bias_hh for itself.
+                let of_candidate = hh.split_off(if gates == 3 { 2 * units } else { rows });
+                added.iter_mut().zip(hh).for_each(|(bias, hh)| *bias += hh);
+                let roles = match gates {
+                    3 => &[
+                        "b, bias",
+                        "recurrent bias: added to b, for the candidate n it is c",
+                    ],
+                    _ => &["b, bias", "recurrent bias, added to b"],
+                };
+                return Ok(Some(Biases {
+                    names: vec![bias_ih, bias_hh],
+                    roles,
+                    added,
+                    of_candidate,
+                }));
+            }
+            (present, _) => {
+                let (there, absent) = if present.is_some() {
+                    (&bias_ih, &bias_hh)
+                } else {
+                    (&bias_hh, &bias_ih)
+                };
+                return Err(Error::Missing {
+                    file: place(tensors).into(),
+                    what: format!("tensor \"{absent}\": torch writes it beside \"{there}\""),
+                });
+            }
+        }
+        let (bias, bias_n) = (key("bias"), key("bias_n"));
+        if tensors.get(&bias).is_none() {
+            return Ok(None);
+        }
+        let added = vector(tensors, &bias, rows)?;
+        if gates != 3 {
+            let names = vec![bias];
+            return Ok(Some(Biases {
+                names,
+                roles: &["b, bias"],
+                added,
+                of_candidate: Vec::new(),
+            }));
+        }
+        let of_candidate = vector(tensors, &bias_n, units)?;
+        let roles = &["b, bias", "c, recurrent bias of the candidate"];
+        Ok(Some(Biases {
+            names: vec![bias, bias_n],
+            roles,
+            added,
+            of_candidate,
+        }))
+    }
 }
 
 fn shape<'a>(tensors: &'a Tensors, name: &str) -> Result<&'a [usize]> {
@@ -347,6 +414,29 @@ struct Affine<'a> {
     outputs: usize,
 }
 
+/// The words of a name, in lower case and without numbers at their end: `readout.0.weight`, `fc2_weight`.
+fn words(name: &str) -> impl Iterator<Item = String> {
+    name.split(|c: char| !c.is_alphanumeric())
+        .map(|word| {
+            word.trim_end_matches(|c: char| c.is_ascii_digit())
+                .to_lowercase()
+        })
+        .filter(|word| !word.is_empty() && word != "layer")
+}
+
+/// Whether a name says that the array is a weight.
+fn is_weight(name: &str) -> bool {
+    words(name).any(|word| WEIGHT_WORDS.contains(&&word[..]))
+}
+
+/// Whether a name is one that readouts usually have: the last word besides `weight` says so.
+fn is_usual(name: &str) -> bool {
+    let last = words(name)
+        .filter(|word| !WEIGHT_WORDS.contains(&&word[..]))
+        .last();
+    last.is_some_and(|last| READOUT_NAMES.contains(&&last[..]))
+}
+
 /// The linear layer that reads the units, apart from the recurrent layer's `own` tensors.
 fn find_readout<'a>(
     tensors: &'a Tensors,
@@ -361,12 +451,9 @@ fn find_readout<'a>(
             [outputs, columns] if columns == units && outputs > 0 => Some((name, outputs)),
             _ => None,
         })
+        .filter(|(name, _)| chosen.is_some() || is_usual(name) || is_weight(name))
         .collect();
     let all = || listed(candidates.iter().map(|(name, _)| *name));
-    let is_usual = |name: &str| {
-        let layer = name.strip_suffix(".weight").unwrap_or(name);
-        READOUT_NAMES.contains(&layer.rsplit('.').next().unwrap_or(layer))
-    };
     let (weight, outputs) = if let Some(chosen) = chosen {
         let with_suffix = format!("{chosen}.weight");
         match candidates
@@ -403,7 +490,10 @@ fn find_readout<'a>(
             }
         }
     };
-    let bias_name = match weight.strip_suffix("weight") {
+    let stem = ["weight", "kernel"]
+        .into_iter()
+        .find_map(|word| weight.strip_suffix(word));
+    let bias_name = match stem {
         Some(prefix) => format!("{prefix}bias"),
         None => format!("{weight}_bias"),
     };

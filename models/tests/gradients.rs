@@ -221,6 +221,15 @@ fn check(case: &Case, instructions: Instructions) {
         (response.loss - loss).abs() < 2e-6 * (1.0 + loss),
         "{name}: response's loss"
     );
+    // The loss as an analysis has it.
+    let network = Network::from_f64(a.clone(), p.clone());
+    let outputs: Vec<f64> = states.iter().flat_map(|x| network.readout(x)).collect();
+    let outputs = Array3::from_shape_vec(case.trials.targets.dim(), outputs).unwrap();
+    let mean = case.objective.loss.mean(outputs.view(), &case.trials);
+    assert!(
+        (mean - loss).abs() < 1e-12 * (1.0 + loss),
+        "{name}: loss in f64 {mean} and {loss}"
+    );
     for (k, state) in states.iter().enumerate() {
         let (b, t) = (k / case.trials.steps(), k % case.trials.steps());
         for (i, want) in state.iter().enumerate() {

@@ -62,6 +62,46 @@ pub enum Loss {
     CrossEntropy,
 }
 
+impl Loss {
+    /// The loss of `outputs`, `[batch, time, output]`, on `trials`, as training computes it, in f64; NaN where no step
+    /// has a weight.
+    ///
+    /// # Panics
+    /// If `outputs` and `trials.targets` differ in shape.
+    pub fn mean(self, outputs: ArrayView3<f64>, trials: &Trials) -> f64 {
+        assert_eq!(
+            outputs.dim(),
+            trials.targets.dim(),
+            "outputs and targets differ in shape"
+        );
+        let (mut sum, mut weights) = (0.0, 0.0);
+        let lanes = outputs.rows().into_iter().zip(trials.targets.rows());
+        for (step, (output, target)) in lanes.enumerate() {
+            let at = [step / trials.steps(), step % trials.steps()];
+            let weight = trials.mask.as_ref().map_or(1.0, |mask| f64::from(mask[at]));
+            let pairs = || output.iter().zip(target.iter().map(|&t| f64::from(t)));
+            let loss: f64 = match self {
+                // sum (y - target)^2 / outputs
+                Loss::MeanSquaredError => {
+                    pairs().map(|(y, t)| (y - t) * (y - t)).sum::<f64>() / output.len() as f64
+                }
+                // - sum target log softmax(y), the largest output taken off before exp
+                Loss::CrossEntropy => {
+                    let largest = output.fold(f64::NEG_INFINITY, |largest, &y| largest.max(y));
+                    let total = output.iter().map(|y| (y - largest).exp()).sum::<f64>();
+                    pairs().map(|(y, t)| t * (total.ln() + largest - y)).sum()
+                }
+            };
+            weights += weight;
+            // A step without weight counts for nothing, whatever stands there.
+            if weight != 0.0 {
+                sum += weight * loss;
+            }
+        }
+        sum / weights
+    }
+}
+
 /// A batch of trials.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trials {

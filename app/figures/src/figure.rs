@@ -261,6 +261,41 @@ pub enum Marks {
         /// Colours of the numbers.
         scale: ColorScale,
     },
+    /// A rectangle of cells that each belong to one of a few categories, which the legend names.
+    Regions {
+        /// Left and right edge of the whole.
+        x: (f64, f64),
+        /// Lower and upper edge of the whole.
+        y: (f64, f64),
+        /// Rows of cells, from the lower edge up.
+        rows: usize,
+        /// Columns of cells, from the left.
+        columns: usize,
+        /// rows * columns places in `categories`, row by row; `None` leaves a cell empty.
+        cells: Vec<Option<usize>>,
+        /// The categories.
+        categories: Vec<Category>,
+    },
+}
+
+/// One of the categories of [`Marks::Regions`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Category {
+    /// Legend entry, with markup; the category has none where it is empty.
+    pub label: String,
+    /// Colour as red, green, blue.
+    pub color: [u8; 3],
+}
+
+impl Category {
+    /// A category with this legend entry and colour.
+    #[must_use]
+    pub fn new(label: impl Into<String>, color: [u8; 3]) -> Self {
+        Self {
+            label: label.into(),
+            color,
+        }
+    }
 }
 
 /// Direction of a [`Marks::Rule`].
@@ -669,6 +704,29 @@ impl Series {
         )
     }
 
+    /// Cells between the edges `x` and `y`, each of one of the `categories`; `cells` row by row from the lower edge up.
+    #[must_use]
+    pub fn regions(
+        x: (f64, f64),
+        y: (f64, f64),
+        rows: usize,
+        columns: usize,
+        cells: Vec<Option<usize>>,
+        categories: Vec<Category>,
+    ) -> Self {
+        Self::new(
+            Marks::Regions {
+                x,
+                y,
+                rows,
+                columns,
+                cells,
+                categories,
+            },
+            Role::Guide,
+        )
+    }
+
     /// With this legend entry.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
@@ -954,10 +1012,10 @@ impl Figure {
     /// The numbers drawn, as tidy comma-separated values, one row per number or vertex.
     ///
     /// Columns: `panel` (letter, or number from 1), `series` (label without markup, or role), `mark`
-    /// (line, points, segments, band, rule, circle, heatmap), `item` (index from 0 of point, piece or cell),
-    /// `id` (where points have one), `part` (from and to of segments, lower and upper of bands, center and
-    /// radius of circles), `x`, `y`, `z`, `value` (what gives the colour; the radius of a circle). Empty
-    /// where there is none. Numbers are written so that reading them back gives the same f64.
+    /// (line, points, segments, band, rule, circle, heatmap, regions), `item` (index from 0 of point, piece or
+    /// cell), `id` (where points have one), `part` (from and to of segments, lower and upper of bands, center and
+    /// radius of circles, the category of a cell of regions), `x`, `y`, `z`, `value` (what gives the colour; the
+    /// radius of a circle). Empty where there is none. Numbers are written so that reading them back gives the same f64.
     #[must_use]
     pub fn csv(&self) -> String {
         let mut out = String::from("panel,series,mark,item,id,part,x,y,z,value\n");
@@ -1099,8 +1157,24 @@ fn check_series(series: &Series, three_d: bool) -> Result<(), String> {
             ..
         } => {
             same("values", values.len(), rows.saturating_mul(*columns))?;
-            if !(x.0 < x.1 && y.0 < y.1 && [x.0, x.1, y.0, y.1].iter().all(|e| e.is_finite())) {
-                return Err("edges of the heat map must be finite and rise".into());
+            check_edges(*x, *y, "the heat map")?;
+            0
+        }
+        Marks::Regions {
+            x,
+            y,
+            rows,
+            columns,
+            cells,
+            categories,
+        } => {
+            same("cells", cells.len(), rows.saturating_mul(*columns))?;
+            check_edges(*x, *y, "the regions")?;
+            if let Some(unknown) = cells.iter().flatten().find(|c| **c >= categories.len()) {
+                return Err(format!(
+                    "category {unknown} in a cell; there are {}, counted from 0",
+                    categories.len()
+                ));
             }
             0
         }
@@ -1114,6 +1188,14 @@ fn check_series(series: &Series, three_d: bool) -> Result<(), String> {
     Ok(())
 }
 
+fn check_edges(x: (f64, f64), y: (f64, f64), of: &str) -> Result<(), String> {
+    if x.0 < x.1 && y.0 < y.1 && [x.0, x.1, y.0, y.1].iter().all(|e| e.is_finite()) {
+        Ok(())
+    } else {
+        Err(format!("edges of {of} must be finite and rise"))
+    }
+}
+
 /// Name of a role as it stands in files, for series without a label.
 fn role_name(role: Role) -> String {
     match serde_json::to_value(role) {
@@ -1123,6 +1205,19 @@ fn role_name(role: Role) -> String {
             _ => String::new(),
         },
     }
+}
+
+/// Middle of a cell of a heat map or of regions between the edges (x, y), of (rows, columns).
+fn cell_middle(
+    (x, y): ((f64, f64), (f64, f64)),
+    (rows, columns): (usize, usize),
+    index: usize,
+) -> [f64; 2] {
+    let at = |e: (f64, f64), k: usize, n: usize| e.0 + (e.1 - e.0) * (k as f64 + 0.5) / n as f64;
+    [
+        at(x, index % columns, columns),
+        at(y, index / columns, rows),
+    ]
 }
 
 /// A field of comma-separated values, quoted where it must be.
@@ -1231,23 +1326,31 @@ fn csv_series(out: &mut String, start: &str, series: &Series) {
             values,
             ..
         } => {
-            for (i, &value) in values.iter().enumerate().take(rows * columns) {
-                let (r, c) = (i / columns, i % columns);
-                let at = |e: &(f64, f64), k: usize, n: usize| {
-                    e.0 + (e.1 - e.0) * (k as f64 + 0.5) / n as f64
-                };
+            for (i, &value) in values.iter().enumerate() {
+                let [x, y] = cell_middle((*x, *y), (*rows, *columns), i);
                 row(
                     "heatmap",
                     i,
                     None,
                     "",
-                    [
-                        Some(at(x, c, *columns)),
-                        Some(at(y, r, *rows)),
-                        None,
-                        Some(value),
-                    ],
+                    [Some(x), Some(y), None, Some(value)],
                 );
+            }
+        }
+        Marks::Regions {
+            x,
+            y,
+            rows,
+            columns,
+            cells,
+            categories,
+        } => {
+            for (i, category) in cells.iter().enumerate() {
+                let name = category.and_then(|c| categories.get(c));
+                let name = csv_field(&name.map_or(String::new(), |c| markup::plain(&c.label)));
+                let [x, y] = cell_middle((*x, *y), (*rows, *columns), i);
+                let value = category.map(|c| c as f64);
+                row("regions", i, None, &name, [Some(x), Some(y), None, value]);
             }
         }
     }

@@ -5,10 +5,10 @@
 //! left edges, frames of one row common upper and lower edges, and all columns are equally wide unless one of
 //! them, of equal aspect, needs less.
 
-use crate::figure::{Content, Figure, FigureError, Marks, Panel};
+use crate::figure::{Content, Figure, FigureError, Marks, Panel, Series};
 use crate::geometry::{Point, Rect, dashed};
 use crate::markup;
-use crate::palette::{self, Colors, INK, Look};
+use crate::palette::{self, Colors, GUIDE, INK, Look};
 use crate::plane::{self, Axes};
 use crate::scale::Scaler;
 use crate::scene::{Anchor, PanelView, Request, Scene, Shape, Text};
@@ -113,6 +113,7 @@ enum Sample {
     Line,
     Point,
     Patch,
+    Region,
 }
 
 #[derive(Clone, Debug)]
@@ -555,8 +556,7 @@ fn header(panel: &Panel, left: f32, whole: f32, measure: &dyn Measure) -> Header
     );
     let mut legend: Vec<Vec<Entry>> = Vec::new();
     let mut used = f32::INFINITY;
-    for series in panel.series() {
-        let Some(label) = &series.label else { continue };
+    for (label, look, kind) in panel.series().iter().flat_map(entries) {
         let text_room = (room - SAMPLE - SAMPLE_GAP).max(10.0);
         let Some(line) = text::wrap(label, LABEL, false, text_room, 1, measure)
             .into_iter()
@@ -564,21 +564,6 @@ fn header(panel: &Panel, left: f32, whole: f32, measure: &dyn Measure) -> Header
         else {
             continue;
         };
-        let kind = match &series.marks {
-            Marks::Points { .. } => Sample::Point,
-            Marks::Band { .. } => Sample::Patch,
-            // What a heat map shows is said by its colour bar.
-            Marks::Heatmap { .. } => continue,
-            _ => Sample::Line,
-        };
-        let mut look = palette::look(&series.style);
-        if series.coloring.is_some() {
-            // The colours are explained by the colour bar; the sample takes the middle one.
-            if let Some((scale, values)) = series.color_scale() {
-                let range = Colors::new(scale, values);
-                look.color = palette::map_color(range.map, 0.5);
-            }
-        }
         let wide = SAMPLE + SAMPLE_GAP + line.width;
         if used + ENTRY_GAP + wide > room {
             legend.push(Vec::new());
@@ -597,6 +582,41 @@ fn header(panel: &Panel, left: f32, whole: f32, measure: &dyn Measure) -> Header
         legend,
         indent,
     }
+}
+
+/// The legend entries of a series: one for its label, of regions one for every category that is seen.
+fn entries(series: &Series) -> Vec<(&str, Look, Sample)> {
+    let mut look = palette::look(&series.style);
+    let kind = match &series.marks {
+        Marks::Points { .. } => Sample::Point,
+        Marks::Band { .. } => Sample::Patch,
+        // What a heat map shows is said by its colour bar.
+        Marks::Heatmap { .. } => return Vec::new(),
+        Marks::Regions {
+            cells, categories, ..
+        } => {
+            let seen = |place: usize| cells.contains(&Some(place));
+            return categories
+                .iter()
+                .enumerate()
+                .filter(|(place, category)| !category.label.is_empty() && seen(*place))
+                .map(|(_, category)| {
+                    let color = category.color;
+                    (&category.label[..], Look { color, ..look }, Sample::Region)
+                })
+                .collect();
+        }
+        _ => Sample::Line,
+    };
+    if series.coloring.is_some() {
+        // The colours are explained by the colour bar; the sample takes the middle one.
+        if let Some((scale, values)) = series.color_scale() {
+            let range = Colors::new(scale, values);
+            look.color = palette::map_color(range.map, 0.5);
+        }
+    }
+    let label = series.label.as_deref();
+    label.map(|label| (label, look, kind)).into_iter().collect()
 }
 
 impl Header {
@@ -674,6 +694,23 @@ pub(crate) fn paint_header(scene: &mut Scene, place: &Place) {
                 color: look.color,
                 opacity: look.opacity * plane::BAND_OPACITY,
             }),
+            Sample::Region => {
+                let rect = Rect::new(x + 2.5, y - 3.0, x + SAMPLE - 2.5, y + 3.0);
+                scene.shapes.push(Shape::Box {
+                    rect,
+                    color: look.color,
+                    opacity: look.opacity,
+                });
+                // Pale ones would be lost on paper.
+                let corners = [
+                    [rect.left, rect.top],
+                    [rect.right, rect.top],
+                    [rect.right, rect.bottom],
+                    [rect.left, rect.bottom],
+                    [rect.left, rect.top],
+                ];
+                scene.line(&corners, AXIS, GUIDE);
+            }
         }
     }
 }

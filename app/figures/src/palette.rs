@@ -35,6 +35,23 @@ pub const CATEGORIES: [Rgb; 7] = [
     [0, 0, 0],
 ];
 
+/// Colours of areas with black marks in them, in order of use: the light scheme of P. Tol (Colour schemes, SRON technical
+/// note, 2021), made for readers with any common colour vision, but for its grey.
+pub const REGIONS: [Rgb; 8] = [
+    [119, 170, 221],
+    [238, 136, 102],
+    [238, 221, 136],
+    [68, 187, 153],
+    [255, 170, 187],
+    [153, 221, 255],
+    [187, 204, 51],
+    [170, 170, 0],
+];
+/// Areas that are none of the others.
+pub const REST: Rgb = [187, 187, 187];
+/// Areas of which nothing is known.
+pub const UNKNOWN: Rgb = [232, 232, 232];
+
 /// Everything that a painter needs to know of a style; lengths in points.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Look {
@@ -214,6 +231,19 @@ mod tests {
         {
             let contrast = 1.05 / (luminance(look(&role.into()).color) + 0.05);
             assert!(contrast >= 2.0, "{role:?}: {contrast}");
+        }
+    }
+
+    #[test]
+    fn black_marks_are_seen_on_regions() {
+        let all: Vec<Rgb> = REGIONS.into_iter().chain([REST, UNKNOWN]).collect();
+        for (i, color) in all.iter().enumerate() {
+            let contrast = (luminance(*color) + 0.05) / 0.05;
+            assert!(contrast >= 7.0, "{color:?}: {contrast}");
+            for other in &all[..i] {
+                let apart = color.iter().zip(other).map(|(a, b)| a.abs_diff(*b)).max();
+                assert!(apart.unwrap_or(0) >= 34, "{color:?} {other:?}");
+            }
         }
     }
 

@@ -81,7 +81,7 @@ fn extents(series: &Series, x_scale: Scale, y_scale: Scale) -> (Extent, Extent) 
             scale::extent([center.0 - radius, center.0 + radius], x_scale),
             scale::extent([center.1 - radius, center.1 + radius], y_scale),
         ),
-        Marks::Heatmap { x, y, .. } => (
+        Marks::Heatmap { x, y, .. } | Marks::Regions { x, y, .. } => (
             scale::extent([x.0, x.1], x_scale),
             scale::extent([y.0, y.1], y_scale),
         ),
@@ -92,7 +92,7 @@ fn extents(series: &Series, x_scale: Scale, y_scale: Scale) -> (Extent, Extent) 
 fn fills_x(series: &Series) -> bool {
     match &series.marks {
         Marks::Line { x, .. } | Marks::Band { x, .. } => x.windows(2).all(|w| w[0] <= w[1]),
-        Marks::Rule { .. } | Marks::Heatmap { .. } => true,
+        Marks::Rule { .. } | Marks::Heatmap { .. } | Marks::Regions { .. } => true,
         Marks::Points { .. } | Marks::Segments { .. } | Marks::Circle { .. } => false,
     }
 }
@@ -150,7 +150,7 @@ pub(crate) fn ranges(figure: &Figure, columns: usize, request: &Request) -> Vec<
         let heatmap = own
             .series
             .iter()
-            .any(|s| matches!(s.marks, Marks::Heatmap { .. }));
+            .any(|s| matches!(s.marks, Marks::Heatmap { .. } | Marks::Regions { .. }));
         let mut ranges = Ranges {
             x: fit(&lowest.x, x, Orientation::Vertical, fills && x.is_some()),
             y: fit(&own.y, y, Orientation::Horizontal, heatmap),
@@ -612,15 +612,34 @@ impl Painter<'_> {
                 ..
             } => {
                 if let Some((colors, values)) = colors {
-                    self.heatmap(
+                    self.cells(
                         &mut scene.shapes,
                         (*x, *y),
                         (*rows, *columns),
-                        values,
-                        &colors,
+                        |i| values.get(i).and_then(|&value| colors.color(value)),
                         look.opacity,
                     );
                 }
+            }
+            Marks::Regions {
+                x,
+                y,
+                rows,
+                columns,
+                cells,
+                categories,
+            } => {
+                let color = |i: usize| {
+                    let category = cells.get(i).copied().flatten()?;
+                    categories.get(category).map(|category| category.color)
+                };
+                self.cells(
+                    &mut scene.shapes,
+                    (*x, *y),
+                    (*rows, *columns),
+                    color,
+                    look.opacity,
+                );
             }
         }
     }
@@ -662,43 +681,48 @@ impl Painter<'_> {
         close(&mut part);
     }
 
-    fn heatmap(
+    /// Cells of a rectangle, each in its colour or empty; neighbours of one colour in a row become one box.
+    fn cells(
         &self,
         shapes: &mut Vec<Shape>,
         (x, y): ((f64, f64), (f64, f64)),
         (rows, columns): (usize, usize),
-        values: &[f64],
-        colors: &Colors,
+        color: impl Fn(usize) -> Option<Rgb>,
         opacity: f32,
     ) {
         let edge = |e: (f64, f64), k: usize, n: usize| e.0 + (e.1 - e.0) * k as f64 / n as f64;
-        for (i, &value) in values.iter().enumerate() {
-            let (row, column) = (i / columns, i % columns);
-            let (Some(a), Some(b), Some(color)) = (
-                self.place(edge(x, column, columns), edge(y, row, rows)),
-                self.place(edge(x, column + 1, columns), edge(y, row + 1, rows)),
-                colors.color(value),
-            ) else {
-                continue;
-            };
-            // A little larger to the right and below than the cell, or seams show between cells.
-            let (left, right) = (
-                a[0] as f32,
-                b[0] as f32 + if column + 1 < columns { 0.2 } else { 0.0 },
-            );
-            let (top, bottom) = (b[1] as f32, a[1] as f32 + if row > 0 { 0.2 } else { 0.0 });
-            let rect = Rect::new(
-                left.max(self.frame.left),
-                top.max(self.frame.top),
-                right.min(self.frame.right),
-                bottom.min(self.frame.bottom),
-            );
-            if rect.width() > 0.0 && rect.height() > 0.0 {
-                shapes.push(Shape::Box {
-                    rect,
-                    color,
-                    opacity,
-                });
+        for row in 0..rows {
+            let colors: Vec<Option<Rgb>> = (0..columns).map(|c| color(row * columns + c)).collect();
+            let mut column = 0;
+            for run in colors.chunk_by(|a, b| a == b) {
+                let (first, after) = (column, column + run.len());
+                column = after;
+                let (Some(a), Some(b), Some(color)) = (
+                    self.place(edge(x, first, columns), edge(y, row, rows)),
+                    self.place(edge(x, after, columns), edge(y, row + 1, rows)),
+                    run[0],
+                ) else {
+                    continue;
+                };
+                // A little larger to the right and below than the cell, or seams show between cells.
+                let (left, right) = (
+                    a[0] as f32,
+                    b[0] as f32 + if after < columns { 0.2 } else { 0.0 },
+                );
+                let (top, bottom) = (b[1] as f32, a[1] as f32 + if row > 0 { 0.2 } else { 0.0 });
+                let rect = Rect::new(
+                    left.max(self.frame.left),
+                    top.max(self.frame.top),
+                    right.min(self.frame.right),
+                    bottom.min(self.frame.bottom),
+                );
+                if rect.width() > 0.0 && rect.height() > 0.0 {
+                    shapes.push(Shape::Box {
+                        rect,
+                        color,
+                        opacity,
+                    });
+                }
             }
         }
     }
@@ -807,15 +831,8 @@ pub(crate) fn point(
 ) {
     // An outline, not a disc, so that lines through the point stay to be seen.
     let mut ring = |gap: f32, width: f32| {
-        let radius = look.size / 2.0 + gap + width / 2.0;
-        let points = (0..=32)
-            .map(|i| {
-                let (sin, cos) = (i as f32 * std::f32::consts::TAU / 32.0).sin_cos();
-                [center[0] + radius * cos, center[1] + radius * sin]
-            })
-            .collect();
         shapes.push(Shape::Line {
-            points,
+            points: circle(center, look.size / 2.0 + gap + width / 2.0),
             width,
             color: SELECTED,
             opacity: 1.0,
@@ -827,6 +844,16 @@ pub(crate) fn point(
         ring(0.8, 0.8);
     }
     marker(shapes, center, look, color);
+}
+
+/// The outline of a small circle.
+fn circle(center: Point, radius: f32) -> Vec<Point> {
+    (0..=32)
+        .map(|i| {
+            let (sin, cos) = (i as f32 * std::f32::consts::TAU / 32.0).sin_cos();
+            [center[0] + radius * cos, center[1] + radius * sin]
+        })
+        .collect()
 }
 
 /// A marker.
@@ -845,6 +872,16 @@ pub(crate) fn marker(shapes: &mut Vec<Shape>, center: Point, look: &Look, color:
             color,
             opacity,
         }),
+        // What is faint has no light inside, which would stand out more than what is not.
+        Marker::Ring if opacity < 1.0 => {
+            let width = look.width.max(0.6);
+            shapes.push(Shape::Line {
+                points: circle(center, radius - width / 2.0),
+                width,
+                color,
+                opacity,
+            });
+        }
         Marker::Ring => {
             shapes.push(Shape::Disc {
                 center,

@@ -2,7 +2,7 @@
 
 use nullcline_figures::FigureError;
 use nullcline_figures::figure::{
-    Axis, ColorScale, Figure, Panel, Plane, Role, Scale, Series, Space, View,
+    Axis, Category, ColorScale, Figure, Panel, Plane, Role, Scale, Series, Space, View,
 };
 use nullcline_figures::geometry::Rect;
 use nullcline_figures::scene::{Request, Scene, Shape};
@@ -116,7 +116,7 @@ fn axis() -> impl Strategy<Value = Axis> {
 
 fn series() -> impl Strategy<Value = Series> {
     (
-        0..7usize,
+        0..8usize,
         prop::option::of(label()),
         (1..30usize).prop_flat_map(|n| (numbers(n), numbers(n), numbers(n))),
     )
@@ -135,6 +135,18 @@ fn series() -> impl Strategy<Value = Series> {
                     y,
                     ColorScale::new("Speed", "1/s"),
                 ),
+                6 => {
+                    let cells = y
+                        .iter()
+                        .map(|y| (*y < 1.0).then_some(usize::from(*y > 0.0)));
+                    let name = label.clone().unwrap_or_default();
+                    let categories = vec![
+                        Category::new(name, [119, 170, 221]),
+                        Category::new("escaped", [187, 187, 187]),
+                    ];
+                    let (edges, columns) = (((0.0, 1.0), (-1.0, 2.0)), y.len());
+                    Series::regions(edges.0, edges.1, 1, columns, cells.collect(), categories)
+                }
                 _ => {
                     let n = x.len();
                     Series::line(x, y, Role::Output)
@@ -353,4 +365,53 @@ fn long_recordings_are_thinned() {
         assert!(vertices < 60_000, "{vertices}");
         assert!(vertices > 500);
     }
+}
+
+#[test]
+fn regions_have_their_colours_and_a_legend_of_what_is_seen() {
+    let categories = [[1, 0, 0], [2, 0, 0], [3, 0, 0]];
+    let categories: Vec<Category> = ["first", "second", "not seen"]
+        .iter()
+        .zip(categories)
+        .map(|(label, color)| Category::new(*label, color))
+        .collect();
+    let cells = vec![Some(0), Some(0), Some(1), None, Some(1), Some(1)];
+    let regions = |cells: Vec<Option<usize>>| {
+        let regions = Series::regions((0.0, 3.0), (0.0, 2.0), 2, 3, cells, categories.clone())
+            .label("basins");
+        let plane = Plane::new(Axis::new("x", "a.u."), Axis::new("y", "a.u.")).with(regions);
+        Figure::new("regions").panel(Panel::plane(plane))
+    };
+    let figure = regions(cells);
+    let scene = scene(&figure, 89.0).unwrap();
+    assert_eq!(faults(&figure, &scene), Vec::<String>::new());
+    let names: Vec<String> = scene
+        .texts
+        .iter()
+        .map(|t| t.runs.iter().map(|run| run.text.as_str()).collect())
+        .collect();
+    let named = |name: &str| names.iter().any(|n| n == name);
+    assert!(named("first") && named("second") && !named("not seen") && !named("basins"));
+    // Within the frame one box for every run of equal cells, of the colour of its category.
+    let frame = scene.frames[0].rect;
+    let boxes: Vec<_> = scene
+        .shapes
+        .iter()
+        .filter_map(|shape| match shape {
+            Shape::Box { rect, color, .. } if frame.contains(rect.center()) => {
+                let cell = frame.width() / 3.0;
+                Some((color[0], (rect.width() / cell).round() as usize))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(boxes, [(1, 2), (2, 1), (2, 2)]);
+    // The numbers drawn, with the names of the categories.
+    let csv = figure.csv();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 7);
+    assert_eq!(lines[1], "1,basins,regions,0,,first,0.5,0.5,,0");
+    assert_eq!(lines[4], "1,basins,regions,3,,,0.5,1.5,,");
+    let faulty = regions(vec![Some(3); 6]);
+    assert!(matches!(faulty.check(), Err(FigureError::Invalid { .. })));
 }

@@ -6,7 +6,8 @@
 --lib numpy   the same with the Jacobian by hand (leaky networks only)
 
 --network FILE.npz is a leaky one (w, b, leak, starts), or torch's nn.RNN or nn.GRU with --starts FILE.npz.
-Distinct points are counted as FixedPointFinder counts them: 2-norm above 1e-3, whatever their q.
+Distinct points are those that differ by 1e-3 in the 2-norm, among those with q below 1e-12 and, as FixedPointFinder counts
+them, whatever their q.
 """
 from common import *
 
@@ -116,4 +117,5 @@ times = timeit(search, a.repeat, a.min_block_s, a.max_inner, warmup=0)
 x, q = found.pop("x"), found.pop("q")
 finite = np.isfinite(q) & np.isfinite(x).all(1)
 emit({"bench": "fixed_points", "lib": a.lib, "version": version, "starts": len(x), "dtype": a.dtype, "threads": a.threads, **times, **found,
-      "converged": float((q[finite] < TOLERANCE).sum() / len(q)), "distinct": distinct(x[finite])})
+      "converged": float((q[finite] < TOLERANCE).sum() / len(q)), "points": distinct(x[finite & (q < TOLERANCE)]),
+      "distinct": distinct(x[finite])})

@@ -3,7 +3,8 @@
 networks.py FOLDER FIXTURES writes into FOLDER
   patterns.npz      64 units, h' = (1 - leak) h + leak tanh(W h + b), random with three stored patterns; 1,024 starts
   chaos.npz         64 units, the same form without bias, random with gain 4; the state it starts from
-  starts_tanh.npz   1,024 states that the trained flip-flop of FIXTURES visits under random pulses, with noise of 0.5
+  starts_tanh.npz   1,024 states that the trained flip-flop of FIXTURES visits under random pulses, every second one moved
+                    towards another, with noise of 0.2
   starts_gru.npz    the same of the gated one
 """
 import sys
@@ -56,7 +57,9 @@ def visited(net):
         x = step(x, u)
         states.append(x)
     states = np.concatenate(states)
-    return states[rng.integers(0, len(states), STARTS)] + 0.5 * rng.standard_normal((STARTS, x.shape[1]))
+    some, others = (states[rng.integers(0, len(states), STARTS)] for _ in range(2))
+    towards = rng.uniform(0, 1, (STARTS, 1)) * (np.arange(STARTS)[:, None] % 2)
+    return some + towards * (others - some) + 0.2 * rng.standard_normal((STARTS, x.shape[1]))
 
 
 if __name__ == "__main__":

@@ -228,6 +228,16 @@ pub fn constant_input(context: &Context) -> Vec<f64> {
         .unwrap_or_default()
 }
 
+/// How the search works, from the settings of this analysis.
+pub fn search_settings(settings: &Settings) -> FixedPointSettings {
+    FixedPointSettings {
+        tolerance: settings.number("tolerance"),
+        slow_speed: settings.number("slow_speed"),
+        outside_distance: settings.optional_number("outside_distance"),
+        ..FixedPointSettings::default()
+    }
+}
+
 /// The search of one network under one input.
 struct Searched {
     network: u64,
@@ -361,11 +371,8 @@ impl<'a> Search<'a> {
         let speed = typical_speed(&self.map, self.visited.slice(s![..;every, ..]), input)
             .map_err(|error| failed("speed of the trajectories", error))?;
         let settings = FixedPointSettings {
-            tolerance: self.settings.number("tolerance"),
-            slow_speed: self.settings.number("slow_speed"),
-            outside_distance: self.settings.optional_number("outside_distance"),
             trajectory_speed: speed.is_finite().then_some(speed),
-            ..FixedPointSettings::default()
+            ..search_settings(self.settings)
         };
         let most = self.settings.count("most_starts");
         let mut count = self.settings.count("starts");

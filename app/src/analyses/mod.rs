@@ -3,15 +3,23 @@
 //! The mathematics is in the crate `nullcline-analysis`; here stand the keys of an experiment file, the
 //! choice of starts and trials, and the tables. An analysis is one file and one line of [`ANALYSES`].
 
+mod basins;
 mod continuation;
 mod cycles;
 pub mod fixed_points;
 mod fixed_points_over_training;
 mod free_run;
+mod lesions;
 mod linearization;
 mod lyapunov;
 mod performance;
+mod perturbations;
+mod plane;
+mod poincare;
+pub mod power_spectrum;
+mod speed_landscape;
 mod state_space;
+mod timescales;
 mod trajectory_linearization;
 mod trials;
 
@@ -108,9 +116,16 @@ pub static ANALYSES: &[AnalysisKind] = &[
     cycles::KIND,
     lyapunov::KIND,
     state_space::KIND,
-    free_run::KIND,
+    speed_landscape::KIND,
+    basins::KIND,
     continuation::KIND,
     fixed_points_over_training::KIND,
+    free_run::KIND,
+    timescales::KIND,
+    power_spectrum::KIND,
+    poincare::KIND,
+    lesions::KIND,
+    perturbations::KIND,
 ];
 
 /// The analysis of this name.
@@ -306,6 +321,14 @@ impl Context<'_> {
             .into()
         })
     }
+}
+
+/// A state that a network comes to on a held-out trial, its last one: where a run by itself may begin.
+pub(crate) fn visited_state(context: &mut Context, network: usize) -> Outcome<Vec<f64>> {
+    let states = context.visited_states(network, 3, 1)?;
+    let last = states.rows().into_iter().next_back();
+    let dim = context.ensemble.architecture.state_dim();
+    Ok(last.map_or_else(|| vec![0.0; dim], |row| row.to_vec()))
 }
 
 /// A fault of the mathematics as an error of the program.

@@ -150,11 +150,20 @@ pub fn default_layout() -> Tree<String> {
         tiles.insert_tab_tile(panes)
     };
     let form = tabs(&["experiment"]);
-    let space = tabs(&["state_space", "delay_space"]);
-    let training = tabs(&["training_curve"]);
-    let trial = tabs(&["trial", "generated"]);
-    let spectrum = tabs(&["spectrum", "lyapunov"]);
-    let table = tabs(&["fixed_points", "log"]);
+    let space = tabs(&[
+        "state_space",
+        "delay_space",
+        "speed_landscape",
+        "basins",
+        "cycles",
+        "poincare",
+        "continuation",
+        "fixed_points_over_training",
+    ]);
+    let training = tabs(&["training_curve", "lesions", "perturbations"]);
+    let trial = tabs(&["trial", "generated", "timescales", "power_spectrum"]);
+    let spectrum = tabs(&["spectrum", "mode_overlaps", "spectrum_path", "lyapunov"]);
+    let table = tabs(&["fixed_points", "saturation", "log"]);
     let mut linear = |dir: LinearDir, children: &[(TileId, f32)]| {
         let mut linear = Linear::new(dir, children.iter().map(|(id, _)| *id).collect());
         for (id, share) in children {

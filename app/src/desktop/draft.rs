@@ -320,7 +320,7 @@ fn read(key: &'static Key, text: &str) -> Result<Option<Value>, String> {
                 .collect::<Result<_, _>>()
                 .map_err(|_| refuse())?,
         ),
-        Kind::Texts => Value::Texts(items().map(str::to_owned).collect()),
+        Kind::Texts | Kind::TextOrTexts => Value::Texts(items().map(str::to_owned).collect()),
     };
     let mut checked = Settings::from_defaults("", &[std::slice::from_ref(key)]);
     checked.set(key.name, value).map_err(|_| refuse())?;

@@ -1,18 +1,26 @@
 //! The figures of a run: from results to [`Figure`] values. One file and one line of [`FIGURES`] each; the
 //! painters are in the crate `nullcline-figures`.
 
+mod basins;
 mod continuation;
 mod cycles;
 mod delay_space;
 mod fixed_points_over_training;
 mod generated;
+mod lesions;
 mod lyapunov;
 mod mode_overlaps;
+mod perturbations;
+mod plane;
+mod poincare;
+mod power_spectrum;
 mod recording;
 mod saturation;
 mod spectrum;
 mod spectrum_path;
+mod speed_landscape;
 mod state_space;
+mod timescales;
 mod training_curve;
 mod trial;
 
@@ -39,15 +47,22 @@ pub static FIGURES: &[FigureKind] = &[
     trial::KIND,
     state_space::KIND,
     spectrum::KIND,
-    saturation::KIND,
-    cycles::KIND,
     mode_overlaps::KIND,
     spectrum_path::KIND,
+    saturation::KIND,
+    cycles::KIND,
+    speed_landscape::KIND,
+    basins::KIND,
     lyapunov::KIND,
-    generated::KIND,
-    delay_space::KIND,
     continuation::KIND,
     fixed_points_over_training::KIND,
+    timescales::KIND,
+    power_spectrum::KIND,
+    poincare::KIND,
+    generated::KIND,
+    delay_space::KIND,
+    lesions::KIND,
+    perturbations::KIND,
 ];
 
 /// The figure of this name.

@@ -96,7 +96,8 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     ))
 }
 
-fn loss_name(results: &Results) -> &'static str {
+/// The loss's name as the unit of an axis.
+pub(super) fn loss_name(results: &Results) -> &'static str {
     match results.experiment.training.text("loss") {
         "cross_entropy" => "nats",
         _ => "mean squared error",

@@ -77,6 +77,9 @@ impl Network {
         };
         let mut presynaptic: Vec<Dual> = (0..units)
             .map(|i| {
+                if let Some(rate) = self.held_rate(i) {
+                    return Dual::fixed(rate);
+                }
                 let mut r = [zero];
                 let p = unit_parameters(i);
                 C::rate(
@@ -103,11 +106,16 @@ impl Network {
         let mut recurrent = vec![zero; gates * units];
         add_product(&self.layout.recurrent, &presynaptic, &mut recurrent);
         let mut from_input = vec![zero; gates * units];
-        for (z, at) in from_input.iter_mut().zip(self.layout.bias.clone()) {
-            *z = parameter(at);
-        }
         let input: Vec<Dual> = input.iter().map(|&u| Dual::fixed(u)).collect();
         add_product(&self.layout.input, &input, &mut from_input);
+        for (at, z) in from_input.iter_mut().enumerate() {
+            if let Some(&factor) = self.input_factors.get(at % units) {
+                *z = Dual::fixed(factor) * *z;
+            }
+        }
+        for (z, at) in from_input.iter_mut().zip(self.layout.bias.clone()) {
+            *z = *z + parameter(at);
+        }
         for i in 0..units {
             let [mut zr, mut zx, mut h, mut tape] = [[zero; MAX_SLOTS]; 4];
             for g in 0..gates {

@@ -95,6 +95,9 @@ struct Row {
     peers: Vec<(&'static str, f64, String)>,
 }
 
+/// A peer's run: seconds, and what came out; `None` where it failed.
+type Peer<'a> = &'a dyn Fn() -> Option<(f64, String)>;
+
 /// Runs a peer's script; `None`, said aloud, where it fails.
 fn peer(python: &str, script: &Path, arguments: &[&str]) -> Option<serde_json::Value> {
     let output = Command::new(python)
@@ -119,7 +122,7 @@ fn measure(
     work: &str,
     target: Option<f64>,
     ours: &mut dyn FnMut() -> Result<String>,
-    peers: &[(&'static str, &dyn Fn() -> Option<(f64, String)>)],
+    peers: &[(&'static str, Peer)],
 ) -> Result<Row> {
     println!("{work}");
     let mut row = Row {
@@ -166,9 +169,10 @@ fn found(search: &FixedPointSearch) -> String {
 /// What a peer's search found.
 fn peer_found(value: &serde_json::Value) -> String {
     format!(
-        "{} \"unique\", {:.1} % of starts below q = 1e-12",
+        "{} points, {:.1} % of starts, below q = 1e-12; {} at any q",
+        value["points"],
+        100.0 * value["converged"].as_f64().unwrap_or(f64::NAN),
         value["distinct"],
-        100.0 * value["converged"].as_f64().unwrap_or(f64::NAN)
     )
 }
 
@@ -312,8 +316,8 @@ fn section(rows: &[Row]) -> Result<String> {
     let mut text = format!(
         "One thread, f64; ours with every proof. Ours and the peers on the same networks and starts, {ROUNDS} rounds in turn,\n\
          the smallest time of each. \"torch, Adam\" is the loop of FixedPointFinder (learning rate 1, lowered on plateaus, at\n\
-         most 5,000 iterations, 1,000 for the flip-flops), its \"unique\" points those that differ by 1e-3. This section is\n\
-         written by\n\n\
+         most 5,000 iterations, 1,000 for the flip-flops). Of the peers' results those that differ by 1e-3 are counted, with\n\
+         q = 1/2 |x - F(x)|^2 below 1e-12 and, as FixedPointFinder does by default, at any q. This section is written by\n\n\
          ```\ncargo run --release -p nullcline-reproduce --bin analysis_performance -- --python PYTHON\n```\n\n\
          | work | ours, ms | found | peer | peer, ms | peer / ours | found |\n|---|---|---|---|---|---|---|\n"
     );
