@@ -515,6 +515,10 @@ fn interruptible() -> Arc<Control> {
 fn open_with(dir: &Path, assignments: &[String]) -> Outcome<(RunFolder, Experiment)> {
     let folder = RunFolder::open(dir)?;
     let experiment = Experiment::read(&folder.experiment_path(), assignments)?;
+    if !assignments.is_empty() {
+        // What does not fit the task or the networks is found before the folder keeps it.
+        experiment.build()?;
+    }
     session::keep_experiment(&folder, &experiment)?;
     Ok((folder, experiment))
 }

@@ -442,6 +442,14 @@ fn keys_of_analyses_and_figures_can_be_set_afterwards() {
         .with_status(2);
     assert!(refused.stderr.contains("task.bits"), "{}", refused.stderr);
     assert!(scratch.content() == before);
+    // Nor does the folder keep what does not fit the task or the ensemble.
+    for (verb, set) in [
+        ("analyze", "analysis.fixed_points.input=[0, 0, 0]"),
+        ("figures", "figures.network=1"),
+    ] {
+        scratch.run(&[verb, "run", "--set", set]).with_status(2);
+        assert!(scratch.content() == before, "{set}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Lyapunov exponents of every network under a constant input, along the trajectory that it comes to by itself.
 
 use super::fixed_points::constant_input;
-use super::{AnalysisKind, Context, TableDoc, failed};
+use super::{AnalysisKind, Context, TableDoc, failed, visited_state};
 use crate::session::Outcome;
 use nullcline_analysis::free_run::RunInput;
 use nullcline_analysis::lyapunov::{LyapunovSettings, lyapunov_spectrum};
@@ -112,12 +112,7 @@ fn run(context: &mut Context) -> Outcome<()> {
             continue;
         };
         let seed = context.seed(network);
-        let states = context.visited_states(network, 3, 1)?;
-        let start = states
-            .rows()
-            .into_iter()
-            .next_back()
-            .map_or_else(|| vec![0.0; state_dim], |row| row.to_vec());
+        let start = visited_state(context, network)?;
         let measured = lyapunov_spectrum(
             &map,
             &start,
