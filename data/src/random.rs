@@ -33,6 +33,8 @@ impl Stream {
     pub const LONG_TRIALS: Stream = Stream(6);
     /// Directions in which parameters are perturbed; the index is the direction.
     pub const PERTURBATIONS: Stream = Stream(7);
+    /// Samples that a quantity is estimated from; the index is the estimate.
+    pub const SAMPLES: Stream = Stream(8);
 }
 
 /// The same numbers in WGSL, for shaders that draw them on a device.
