@@ -393,7 +393,7 @@ fn analyses_are_run_by_name_with_what_they_need() {
     let all = scratch.run(&["analyze", "run"]).succeeded();
     for name in listed(&scratch, "analyses") {
         let by_itself = nullcline::analyses::kind(&name).unwrap().by_default;
-        let applies = by_itself && name != "free_run";
+        let applies = by_itself && name != "free_run" && name != "reconstruction";
         assert_eq!(
             all.stderr.contains(&format!("analyse: {name}\n")),
             applies,

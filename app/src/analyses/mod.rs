@@ -17,6 +17,8 @@ mod perturbations;
 mod plane;
 mod poincare;
 pub mod power_spectrum;
+mod reconstruction;
+mod reconstruction_over_training;
 mod speed_landscape;
 mod state_space;
 mod timescales;
@@ -124,6 +126,8 @@ pub static ANALYSES: &[AnalysisKind] = &[
     timescales::KIND,
     power_spectrum::KIND,
     poincare::KIND,
+    reconstruction::KIND,
+    reconstruction_over_training::KIND,
     lesions::KIND,
     perturbations::KIND,
 ];
