@@ -128,8 +128,6 @@ pub fn kappa(
     let dim = architecture.state_dim();
     let steps = trials.steps();
     let mut jacobian = vec![0.0; dim * dim];
-    // A norm is sought from the direction in which the last one was found.
-    let mut direction = vec![1.0; dim];
     let mut largest = f64::NEG_INFINITY;
     for trial in 0..trials.batch() {
         let mut sequence = Sequence::new(estimator, dim);
@@ -138,10 +136,10 @@ pub fn kappa(
             let observation = trials.targets.slice(s![trial, t, ..]);
             let input = trials.inputs.slice(s![trial, (t + 1).min(steps - 1), ..]);
             linearised.jacobian(observation, input, &mut jacobian);
-            sequence.add(&jacobian, &mut direction);
+            sequence.add(&jacobian);
         }
         // `max` would pass over an estimate that is not a number.
-        let of_sequence = sequence.estimate(&mut direction);
+        let of_sequence = sequence.estimate();
         if of_sequence.is_nan() {
             return f64::NAN;
         }
@@ -161,8 +159,9 @@ struct Linearised {
     input: Vec<f64>,
     /// Of the hidden layer.
     arguments: Vec<f64>,
-    /// W' [recurrent columns, gate rows].
+    /// W' [recurrent columns, gate rows] and Wh' [units, hidden].
     recurrent_transposed: Vec<f64>,
+    hidden_transposed: Vec<f64>,
 }
 
 impl Linearised {
@@ -190,6 +189,7 @@ impl Linearised {
             input: vec![0.0; architecture.inputs],
             arguments: vec![0.0; architecture.hidden],
             recurrent_transposed,
+            hidden_transposed: transposed(of(&layout.hidden), architecture.units),
             network,
         }
     }
@@ -242,8 +242,15 @@ impl Linearised {
         let units = a.units;
         let hidden = &parameters[layout.hidden.clone()];
         let thresholds = &parameters[layout.hidden_unit.clone()];
-        for (g, row) in self.arguments.iter_mut().zip(hidden.chunks_exact(units)) {
-            *g = row.iter().zip(&self.state).map(|(w, z)| w * z).sum();
+        self.arguments.fill(0.0);
+        for (z, column) in self
+            .state
+            .iter()
+            .zip(self.hidden_transposed.chunks_exact(a.hidden))
+        {
+            for (g, w) in self.arguments.iter_mut().zip(column) {
+                *g += w * z;
+            }
         }
         jacobian.fill(0.0);
         for (i, a) in parameters[layout.unit.clone()].iter().enumerate() {
@@ -274,11 +281,9 @@ impl Linearised {
         let diagonal = of(&layout.unit)
             .iter()
             .fold(0.0f64, |largest, a| largest.max(a.abs()));
-        let norm = |matrix: &[f64], columns: usize| {
-            spectral_norm(matrix, columns, &mut vec![1.0; columns])
-        };
-        diagonal
-            + norm(of(&layout.recurrent), a.recurrent_columns()) * norm(of(&layout.hidden), a.units)
+        // ||W1|| is that of its transpose, whose Gram matrix is the smaller one.
+        let recurrent = spectral_norm(&self.recurrent_transposed, a.units);
+        diagonal + recurrent * spectral_norm(of(&layout.hidden), a.units)
     }
 }
 
@@ -310,14 +315,14 @@ impl Sequence {
         }
     }
 
-    fn add(&mut self, jacobian: &[f64], direction: &mut [f64]) {
+    fn add(&mut self, jacobian: &[f64]) {
         self.steps += 1;
         match self.estimator {
             Estimator::ProductUpperBound => {
-                self.norms += spectral_norm(jacobian, self.dim, direction).ln();
+                self.norms += spectral_norm(jacobian, self.dim).ln();
             }
             Estimator::BatchMaximum => {
-                self.norms = self.norms.max(spectral_norm(jacobian, self.dim, direction));
+                self.norms = self.norms.max(spectral_norm(jacobian, self.dim));
             }
             Estimator::ArithmeticMean => {
                 for (sum, j) in self.sum.iter_mut().zip(jacobian) {
@@ -333,14 +338,14 @@ impl Sequence {
         }
     }
 
-    fn estimate(self, direction: &mut [f64]) -> f64 {
+    fn estimate(self) -> f64 {
         let steps = self.steps as f64;
         match self.estimator {
             Estimator::ProductUpperBound => (self.norms / steps).exp(),
             Estimator::BatchMaximum | Estimator::JacobianUpperBound => self.norms,
             Estimator::ArithmeticMean => {
                 let mean: Vec<f64> = self.sum.iter().map(|x| x / steps).collect();
-                spectral_norm(&mean, self.dim, direction)
+                spectral_norm(&mean, self.dim)
             }
             Estimator::ExpLog => complex_norm(&(self.logarithms / Complex::new(steps, 0.0)).exp()),
         }
