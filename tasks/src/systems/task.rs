@@ -139,7 +139,7 @@ const MOST_NUMBERS: usize = 1 << 27;
 /// Most samples of the transient.
 const MOST_DROPPED: f64 = 1e8;
 
-/// A deviation below this part of the largest value is none: the system has come to rest.
+/// A deviation below this part of the largest value, at the start or later, is none: the system has come to rest.
 const AT_REST: f64 = 1e-9;
 
 /// The task that checked settings describe, for a system made from them.
@@ -182,6 +182,7 @@ pub(super) fn generate(settings: &Settings, system: Arc<dyn System>) -> Result<W
     let seed = settings.integer("data_seed").unsigned_abs();
     let stream = |index| Random::new(seed, Stream::RECORDINGS, index);
     let orbit = |index, key: &str| orbit(settings, &*system, stream(index), settings.count(key));
+    let begin = system.random_state(&mut stream(0));
     let training = orbit(0, "length")?;
     let test = orbit(1, "test_length")?;
 
@@ -192,9 +193,10 @@ pub(super) fn generate(settings: &Settings, system: Arc<dyn System>) -> Result<W
     let mut noise = vec![0.0; dimension];
     for (k, column) in training.columns().into_iter().enumerate() {
         let (m, s) = mean_and_deviation(column.iter().copied());
+        // Beside where it started: what decays to 0 is never small beside itself.
         let largest = column
             .iter()
-            .fold(0.0_f64, |largest, x| largest.max(x.abs()));
+            .fold(begin[k].abs(), |largest, x| largest.max(x.abs()));
         if standardise {
             if s <= AT_REST * largest {
                 let found = format!(
