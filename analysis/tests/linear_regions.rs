@@ -173,7 +173,7 @@ fn every_piecewise_linear_cell() {
         CellKind::ShallowPlrnn,
         CellKind::ClippedShallowPlrnn,
     ] {
-        let hidden = if cell.shape().has_hidden { 5 } else { 0 };
+        let hidden = if cell.takes_hidden() { 5 } else { 0 };
         let architecture = plrnn(cell, 4, hidden);
         let mut found = 0;
         for seed in 0..20 {

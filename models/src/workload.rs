@@ -18,7 +18,7 @@ const CHANNELS: usize = 3;
 pub struct Size {
     /// `model.kind`.
     pub cell: String,
-    /// Recurrent units; of a PLRNN, hidden units.
+    /// Recurrent units; of a shallow PLRNN, hidden units.
     pub hidden: usize,
     /// Trials.
     pub batch: usize,
@@ -63,6 +63,7 @@ impl Workload {
             })?;
         let (architecture, initialisation) = kind.build(&settings, CHANNELS, CHANNELS)?;
         let count = architecture.parameter_count();
+        let trainable = architecture.trainable();
         let ensemble = Ensemble::new(architecture, &initialisation, size.networks, 1);
         let mut random = Random::new(1, Stream::TRIALS, 0);
         let mut numbers = || {
@@ -73,7 +74,7 @@ impl Workload {
         Ok(Workload {
             moments: vec![Moments::new(count); size.networks],
             previous: ensemble.parameters.clone(),
-            trainable: vec![true; count],
+            trainable,
             task: SameTrials(Trials {
                 inputs: numbers(),
                 targets: numbers(),
