@@ -3,8 +3,6 @@
 //!
 //! A lesion is part of the network itself, [`Network::with_lesion`]; here are the comparisons.
 
-use std::ops::Range;
-
 use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis, s};
 use nullcline_models::architecture::Architecture;
 use nullcline_models::network::Network;
@@ -264,23 +262,27 @@ impl ParameterGroup {
         }
     }
 
-    /// Where its parameters lie in the flat vector of a network; nowhere where the network has none of them.
-    fn ranges(self, architecture: &Architecture) -> Vec<Range<usize>> {
-        architecture
-            .tensors()
-            .into_iter()
-            .filter(|tensor| match self {
-                Self::Recurrent => tensor.name == "recurrent" || tensor.name == "hidden",
-                Self::TimeConstants => tensor.name == "leak",
-                Self::Trained => tensor.trainable,
-            })
-            .map(|tensor| tensor.range)
+    /// Where its parameters lie in the flat vector of a network; nowhere where the network has none of them. The
+    /// diagonal that a PLRNN's W lacks is none.
+    fn places(self, architecture: &Architecture) -> Vec<usize> {
+        let tensors = architecture.tensors();
+        let chosen = tensors.into_iter().filter(|tensor| match self {
+            Self::Recurrent => tensor.name == "recurrent" || tensor.name == "hidden",
+            Self::TimeConstants => tensor.name == "leak",
+            Self::Trained => tensor.trainable,
+        });
+        let trainable = architecture.trainable();
+        chosen
+            // Leaks may be perturbed that are not trained.
+            .flat_map(|tensor| tensor.range.map(move |at| (at, tensor.trainable)))
+            .filter(|&(at, whole)| trainable[at] || !whole)
+            .map(|(at, _)| at)
             .collect()
     }
 
     /// Whether a network has any of its parameters.
     pub fn applies(self, architecture: &Architecture) -> bool {
-        !self.ranges(architecture).is_empty()
+        !self.places(architecture).is_empty()
     }
 }
 
@@ -332,7 +334,7 @@ pub fn perturbed_parameters<R: Rng + ?Sized>(
     }
     let architecture = network.architecture();
     let mut parameters = network.parameters().to_vec();
-    let places: Vec<usize> = group.ranges(architecture).into_iter().flatten().collect();
+    let places = group.places(architecture);
     if places.is_empty() {
         return Err(Error::TooFew {
             what: "parameters of the group",

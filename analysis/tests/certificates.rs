@@ -201,6 +201,9 @@ impl Big {
     fn mul(&self, a: &BigFloat, b: &BigFloat) -> BigFloat {
         a.mul(b, BITS, TO_NEAREST)
     }
+    fn div(&self, a: &BigFloat, b: &BigFloat) -> BigFloat {
+        a.div(b, BITS, TO_NEAREST)
+    }
     fn tanh(&mut self, x: &BigFloat) -> BigFloat {
         x.tanh(BITS, TO_NEAREST, &mut self.0)
     }
@@ -255,6 +258,38 @@ impl Big {
                     })
                     .collect()
             }
+            Plrnn => h.iter().map(|z| self.relu(z)).collect(),
+            MeanCentredPlrnn => {
+                let sum = h[1..].iter().fold(h[0].clone(), |sum, z| self.add(&sum, z));
+                let mean = self.div(&sum, &self.from(n as f64));
+                h.iter().map(|z| self.relu(&self.sub(z, &mean))).collect()
+            }
+            DendriticPlrnn | ClippedDendriticPlrnn => {
+                let (thresholds, alphas) =
+                    of(&layout.hidden_unit).split_at(n * architecture.bases());
+                h.iter()
+                    .zip(thresholds.chunks_exact(architecture.bases()))
+                    .map(|(z, thresholds)| {
+                        let mut sum = self.from(0.0);
+                        for (&threshold, &alpha) in thresholds.iter().zip(alphas) {
+                            let mut on = self.relu(&self.sub(z, &self.from(threshold)));
+                            if cell == ClippedDendriticPlrnn {
+                                on = self.sub(&on, &self.relu(z));
+                            }
+                            sum = self.add(&sum, &self.mul(&self.from(alpha), &on));
+                        }
+                        sum
+                    })
+                    .collect()
+            }
+            AlmostLinearRnn => h
+                .iter()
+                .zip(of(&layout.hidden_unit))
+                .map(|(z, &slope)| {
+                    let (slope, on) = (self.from(slope), self.relu(z));
+                    self.add(&self.mul(&slope, &self.sub(z, &on)), &on)
+                })
+                .collect(),
             _ => h.to_vec(),
         };
         let w = self.product(of(&layout.recurrent), &presynaptic);
@@ -274,9 +309,13 @@ impl Big {
                 }
                 LeakyRateRelu => leaky(self, i, &self.relu(&z(self, 0, i))),
                 LeakyCurrentTanh | LeakyCurrentRelu => leaky(self, i, &z(self, 0, i)),
-                ShallowPlrnn | ClippedShallowPlrnn => {
-                    self.add(&self.mul(&unit[i], &h[i]), &z(self, 0, i))
-                }
+                ShallowPlrnn
+                | ClippedShallowPlrnn
+                | Plrnn
+                | MeanCentredPlrnn
+                | DendriticPlrnn
+                | ClippedDendriticPlrnn
+                | AlmostLinearRnn => self.add(&self.mul(&unit[i], &h[i]), &z(self, 0, i)),
                 Gru => {
                     let (r, u) = (self.sigmoid(&z(self, 0, i)), self.sigmoid(&z(self, 1, i)));
                     let through = self.mul(&r, &self.add(&w[2 * n + i], &unit[i]));

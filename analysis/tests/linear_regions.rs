@@ -172,8 +172,13 @@ fn every_piecewise_linear_cell() {
         CellKind::LeakyCurrentRelu,
         CellKind::ShallowPlrnn,
         CellKind::ClippedShallowPlrnn,
+        CellKind::Plrnn,
+        CellKind::MeanCentredPlrnn,
+        CellKind::DendriticPlrnn,
+        CellKind::ClippedDendriticPlrnn,
+        CellKind::AlmostLinearRnn,
     ] {
-        let hidden = if cell.shape().has_hidden { 5 } else { 0 };
+        let hidden = if cell.takes_hidden() { 5 } else { 0 };
         let architecture = plrnn(cell, 4, hidden);
         let mut found = 0;
         for seed in 0..20 {

@@ -419,7 +419,10 @@ impl Experiment {
         let of_step = given
             + 2 * architecture.outputs
             + (2 * shape.states + shape.tape) * architecture.units
-            + 2 * architecture.hidden;
+            + 2 * match architecture.cell.is_plrnn() {
+                true => architecture.recurrent_columns(),
+                false => 0,
+            };
         let of_thread = steps as f64 * (training.batch * given + 32 * of_step) as f64;
         // States and outputs of the networks that are evaluated together, at least one.
         let of_response = training.evaluation_trials * (steps + 1);

@@ -583,7 +583,14 @@ fn made_up(printed: &[String], file: &Path) {
             let shape: Vec<usize> = shape.split(", ").map(|n| n.parse().unwrap()).collect();
             let count: usize = shape.iter().product();
             let numbers = (0..count).map(|k| 0.5 + 0.4 * (k as f64).sin()).collect();
-            let array = ndarray::ArrayD::from_shape_vec(ndarray::IxDyn(&shape), numbers).unwrap();
+            let mut array =
+                ndarray::ArrayD::from_shape_vec(ndarray::IxDyn(&shape), numbers).unwrap();
+            if name == "W" {
+                // That of a PLRNN.
+                for i in 0..shape[0] {
+                    array[[i, i]] = 0.0;
+                }
+            }
             (name.to_owned(), array)
         })
         .collect();

@@ -1,6 +1,6 @@
 //! What a network is made of: the cell, the sizes, the readout, and where each parameter lies.
 
-use crate::cells::{self, Cell};
+use crate::cells::{self, Cell, Layer};
 use std::ops::Range;
 
 /// Names every cell type once: the enum, its dispatch, its text.
@@ -56,6 +56,16 @@ cell_kinds! {
     ShallowPlrnn = "shallow_plrnn",
     /// Clipped shallow piecewise-linear RNN.
     ClippedShallowPlrnn = "clipped_shallow_plrnn",
+    /// Piecewise-linear RNN.
+    Plrnn = "plrnn",
+    /// Mean-centred piecewise-linear RNN.
+    MeanCentredPlrnn = "mean_centred_plrnn",
+    /// Dendritic piecewise-linear RNN.
+    DendriticPlrnn = "dendritic_plrnn",
+    /// Clipped dendritic piecewise-linear RNN.
+    ClippedDendriticPlrnn = "clipped_dendritic_plrnn",
+    /// Almost-linear RNN.
+    AlmostLinearRnn = "almost_linear_rnn",
 }
 
 /// The constants of a cell, for code that does not depend on its type.
@@ -73,9 +83,11 @@ pub struct CellShape {
     pub rate_is_state: bool,
     /// Whether the update depends on the sum of recurrent and input gates alone.
     pub gates_add: bool,
-    /// Whether there is a hidden layer.
+    /// What stands between the rates and W.
+    pub layer: Layer,
+    /// Whether hidden units of their own do, with the matrix Wh.
     pub has_hidden: bool,
-    /// Names of the parameters per hidden unit.
+    /// Names of the parameters of the layer, see [`Cell::HIDDEN_PARAMETERS`].
     pub hidden_parameters: &'static [&'static str],
 }
 
@@ -89,6 +101,7 @@ impl CellKind {
             unit_parameters: C::UNIT_PARAMETERS,
             rate_is_state: C::RATE_IS_STATE,
             gates_add: C::GATES_ADD,
+            layer: C::LAYER,
             has_hidden: C::HAS_HIDDEN,
             hidden_parameters: C::HIDDEN_PARAMETERS,
         })
@@ -97,6 +110,21 @@ impl CellKind {
     /// The texts of the cell's pointwise bodies.
     pub fn bodies(self) -> cells::Bodies {
         with_cell!(self, C => C::BODIES)
+    }
+
+    /// Whether [`Architecture::hidden`] is a choice: hidden units, or basis functions of each unit.
+    pub fn takes_hidden(self) -> bool {
+        matches!(self.shape().layer, Layer::Hidden | Layer::Bases)
+    }
+
+    /// Whether the cell is one of the piecewise-linear RNNs: z' = A z + W q(z) + h + C x, observed as B z.
+    pub fn is_plrnn(self) -> bool {
+        self.shape().layer != Layer::Absent
+    }
+
+    /// Whether W has no diagonal: what a unit keeps of itself is in A alone.
+    pub fn lacks_diagonal(self) -> bool {
+        matches!(self, CellKind::Plrnn | CellKind::MeanCentredPlrnn)
     }
 }
 
@@ -121,7 +149,8 @@ pub struct Architecture {
     pub inputs: usize,
     /// Recurrent units, at least 1.
     pub units: usize,
-    /// Units of the hidden layer; 0 for cells without one.
+    /// Units of the hidden layer; of a dendritic network the basis functions of each unit, at least 1; 0 for other
+    /// cells.
     pub hidden: usize,
     /// Output dimensions, at least 1.
     pub outputs: usize,
@@ -142,7 +171,7 @@ pub struct ParameterTensor {
     pub shape: Vec<usize>,
     /// Where it lies in the network's flat parameter vector.
     pub range: Range<usize>,
-    /// Whether the optimiser may move it.
+    /// Whether the optimiser may move it; single entries that it may not are in [`Architecture::trainable`].
     pub trainable: bool,
 }
 
@@ -159,7 +188,8 @@ pub struct Layout {
     pub bias: Range<usize>,
     /// Parameters per unit [parameter, units].
     pub unit: Range<usize>,
-    /// Parameters per hidden unit [parameter, hidden].
+    /// Parameters of the layer before W: [parameter, hidden] or [parameter, units]; of a dendritic network
+    /// thresholds `[units, bases]`, then slopes `[bases]`.
     pub hidden_unit: Range<usize>,
     /// R `[outputs, units]`.
     pub readout: Range<usize>,
@@ -187,9 +217,61 @@ impl Architecture {
         }
     }
 
+    /// Basis functions of each unit: 1 where there are none, or one.
+    pub fn bases(&self) -> usize {
+        match self.cell.shape().layer {
+            Layer::Bases => self.hidden.max(1),
+            _ => 1,
+        }
+    }
+
+    /// Functions `hidden` that a step evaluates: of every hidden unit, of every unit, or of every basis function of
+    /// every unit, unit after unit.
+    pub fn layer_functions(&self) -> usize {
+        match self.cell.shape().layer {
+            Layer::Absent => 0,
+            Layer::Hidden => self.hidden,
+            Layer::Units | Layer::CentredUnits => self.units,
+            Layer::Bases => self.units * self.bases(),
+        }
+    }
+
+    /// Where parameter `k` of function `l` of the layer lies, from the start of [`Layout::hidden_unit`].
+    pub(crate) fn layer_parameter(&self, k: usize, l: usize) -> usize {
+        let at = k * self.layer_functions();
+        match self.cell.shape().layer {
+            // The second is the same in all units.
+            Layer::Bases if k > 0 => at + l % self.bases(),
+            _ => at + l,
+        }
+    }
+
+    /// Shapes of the parameters of the layer, in the order of [`Cell::HIDDEN_PARAMETERS`].
+    fn layer_shape(&self, k: usize) -> Vec<usize> {
+        match (self.cell.shape().layer, k) {
+            (Layer::Bases, 0) => vec![self.units, self.bases()],
+            (Layer::Bases, _) => vec![self.bases()],
+            _ => vec![self.layer_functions()],
+        }
+    }
+
     /// Length of one network's flat parameter vector.
     pub fn parameter_count(&self) -> usize {
         self.layout().total
+    }
+
+    /// Whether the optimiser may move each number of the flat parameter vector: those of the tensors that are trained,
+    /// without the diagonal of W in cells that have none, where it stays 0. The literature counts these.
+    pub fn trainable(&self) -> Vec<bool> {
+        let mut trainable = vec![false; self.parameter_count()];
+        for tensor in self.tensors() {
+            trainable[tensor.range.clone()].fill(tensor.trainable);
+            if tensor.name == "recurrent" && self.cell.lacks_diagonal() {
+                let diagonal = trainable[tensor.range].iter_mut().step_by(self.units + 1);
+                diagonal.for_each(|trainable| *trainable = false);
+            }
+        }
+        trainable
     }
 
     /// Where each parameter lies.
@@ -211,7 +293,9 @@ impl Architecture {
         let input = take(gate_rows * self.inputs);
         let bias = take(if self.bias { gate_rows } else { 0 });
         let unit = take(shape.unit_parameters.len() * self.units);
-        let hidden_unit = take(shape.hidden_parameters.len() * self.hidden);
+        let parameters = 0..shape.hidden_parameters.len();
+        let numbers = |k| self.layer_shape(k).iter().product::<usize>();
+        let hidden_unit = take(parameters.map(numbers).sum());
         let identity = self.readout == Readout::Identity;
         let readout = take(if identity {
             0
@@ -291,14 +375,13 @@ impl Architecture {
                 trainable,
             );
         }
+        let mut start = layout.hidden_unit.start;
         for (k, name) in shape.hidden_parameters.iter().enumerate() {
-            let start = layout.hidden_unit.start + k * self.hidden;
-            push(
-                (*name).into(),
-                vec![self.hidden],
-                start..start + self.hidden,
-                true,
-            );
+            let shape = self.layer_shape(k);
+            let end = start + shape.iter().product::<usize>();
+            // Which units are linear is a choice, not learned.
+            push((*name).into(), shape, start..end, *name != "slope");
+            start = end;
         }
         push(
             "readout".into(),
@@ -356,6 +439,64 @@ mod tests {
             17_952
         );
         assert_eq!(plrnn(3, 50, 3, Readout::Identity).parameter_count(), 356);
+        // The same table: dendritic networks of 3,245 and 18,099, with a full W and the map of the first observation
+        // to the units that are not observed.
+        let counts = |cell, units, hidden, outputs, readout| {
+            let architecture = Architecture {
+                cell,
+                ..plrnn(units, hidden, outputs, readout)
+            };
+            let trained = architecture.trainable();
+            (
+                architecture.parameter_count(),
+                trained.iter().filter(|&&trained| trained).count(),
+            )
+        };
+        let dendritic = CellKind::DendriticPlrnn;
+        assert_eq!(
+            counts(dendritic, 35, 50, 5, Readout::Identity),
+            (3245, 3245)
+        );
+        assert_eq!(
+            counts(dendritic, 105, 40, 64, Readout::Identity),
+            (18_099, 18_099)
+        );
+        // A PLRNN learns A, W without its diagonal, and h: M + M (M - 1) + M.
+        for cell in [CellKind::Plrnn, CellKind::MeanCentredPlrnn] {
+            assert_eq!(counts(cell, 30, 0, 30, Readout::Identity).1, 30 * 31);
+        }
+        // An almost-linear RNN has a full W: M + M^2 + M, and the map to the units that are not observed.
+        assert_eq!(
+            counts(CellKind::AlmostLinearRnn, 20, 0, 3, Readout::Identity).1,
+            440 + 17 * 3
+        );
+    }
+
+    #[test]
+    fn what_is_fixed_are_the_slopes_and_the_diagonal_of_a_plrnn() {
+        for &cell in CellKind::ALL {
+            let architecture = Architecture {
+                cell,
+                inputs: 2,
+                units: 4,
+                hidden: 3,
+                outputs: 2,
+                bias: true,
+                readout: Readout::Linear,
+                train_leak: true,
+            };
+            let trainable = architecture.trainable();
+            for tensor in architecture.tensors() {
+                for (k, &trained) in trainable[tensor.range.clone()].iter().enumerate() {
+                    let fixed = match tensor.name.as_str() {
+                        "slope" => true,
+                        "recurrent" => cell.lacks_diagonal() && k % 5 == 0,
+                        _ => false,
+                    };
+                    assert_eq!(trained, !fixed, "{} {} {k}", cell.name(), tensor.name);
+                }
+            }
+        }
     }
 
     #[test]
@@ -370,7 +511,7 @@ mod tests {
                     cell,
                     inputs: 2,
                     units: 7,
-                    hidden: if cell.shape().has_hidden { 11 } else { 0 },
+                    hidden: if cell.takes_hidden() { 11 } else { 0 },
                     outputs: 3,
                     bias: true,
                     readout,

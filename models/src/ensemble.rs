@@ -8,7 +8,8 @@ use nullcline_data::random::{Random, Stream};
 /// How the parameters of a network start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Initialisation {
-    /// W and, where there is one, the hidden matrix.
+    /// W and, where there is one, the hidden matrix. Not of PLRNNs without hidden units but the almost-linear one:
+    /// their W is the rest of the matrix that A is the diagonal of.
     pub recurrent: Initialiser,
     /// Factor on W as drawn.
     pub recurrent_gain: f64,
@@ -22,6 +23,8 @@ pub struct Initialisation {
     pub readout_gain: f64,
     /// The leak of every unit.
     pub leak: f64,
+    /// Units of an almost-linear RNN, the first, that are linear.
+    pub linear_units: usize,
 }
 
 /// Networks of one architecture.
@@ -73,9 +76,13 @@ impl Ensemble {
 fn draw(architecture: &Architecture, initialisation: &Initialisation, seed: u64) -> Vec<f32> {
     let mut parameters = vec![0.0f32; architecture.parameter_count()];
     let shape = architecture.cell.shape();
-    let piecewise_linear = matches!(
+    let piecewise_linear = architecture.cell.is_plrnn();
+    let one_matrix = matches!(
         architecture.cell,
-        CellKind::ShallowPlrnn | CellKind::ClippedShallowPlrnn
+        CellKind::Plrnn
+            | CellKind::MeanCentredPlrnn
+            | CellKind::DendriticPlrnn
+            | CellKind::ClippedDendriticPlrnn
     );
     for tensor in architecture.tensors() {
         let mut random = Random::new(seed, Stream::WEIGHTS, stream_index(&tensor.name));
@@ -87,6 +94,16 @@ fn draw(architecture: &Architecture, initialisation: &Initialisation, seed: u64)
         };
         let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
         match tensor.name.as_str() {
+            // Hess et al. 2023: A is the diagonal of a matrix, W the rest.
+            "recurrent" if one_matrix => {
+                let mut random = Random::new(seed, Stream::WEIGHTS, stream_index("a"));
+                let units = architecture.units;
+                let matrix = TalathiVartak::new(units, &mut random);
+                for (k, value) in values.iter_mut().enumerate() {
+                    let (i, j) = (k / units, k % units);
+                    *value = if i == j { 0.0 } else { matrix.at(i, j) as f32 };
+                }
+            }
             "recurrent" | "hidden" => {
                 // Each gate is a matrix of its own.
                 let rows = tensor.shape[0]
@@ -146,7 +163,27 @@ fn draw(architecture: &Architecture, initialisation: &Initialisation, seed: u64)
                     );
                 }
             }
-            "a" => talathi_vartak_diagonal(values, &mut random),
+            "a" => {
+                let matrix = TalathiVartak::new(values.len(), &mut random);
+                for (i, value) in values.iter_mut().enumerate() {
+                    *value = matrix.at(i, i) as f32;
+                }
+            }
+            // Hess et al. 2023 for observations through a matrix. Where the first units are the observations, theirs
+            // are uniform in the range of the data, which a network does not know; that of data of unit variance is
+            // much the same.
+            "thresholds" => values
+                .iter_mut()
+                .for_each(|value| *value = random.standard_normal() as f32),
+            "alphas" => uniform(
+                values,
+                1.0 / (architecture.bases() as f64).sqrt(),
+                &mut random,
+            ),
+            "slope" => {
+                let linear = initialisation.linear_units.min(values.len());
+                values[..linear].fill(1.0);
+            }
             // Learned map to the unobserved units.
             "initial" => Initialiser::GlorotUniform.fill(
                 values,
@@ -177,6 +214,10 @@ fn stream_index(name: &str) -> u64 {
         "hidden" => 6,
         "h2" => 7,
         "initial" => 8,
+        "thresholds" => 9,
+        "alphas" => 10,
+        // Not drawn.
+        "slope" => 11,
         other => unreachable!("no random stream for the parameter {other}"),
     }
 }
@@ -189,33 +230,47 @@ fn scale(values: &mut [f32], gain: f64) {
     }
 }
 
-/// The diagonal of K / lambda_max(K), K = R' R / M + I with R an M x M Gaussian matrix (Talathi & Vartak
-/// 2015, as Hess et al. 2023 use it): every entry in (0, 1], so that the linear part alone is stable.
-fn talathi_vartak_diagonal(values: &mut [f32], random: &mut Random) {
-    let m = values.len();
-    let r: Vec<f64> = (0..m * m).map(|_| random.standard_normal()).collect();
-    // Largest eigenvalue by power iteration, K v = R' (R v) / M + v; K is positive definite.
-    let mut v = vec![1.0; m];
-    let mut largest = 1.0;
-    for _ in 0..1000 {
-        let mut w = v.clone();
-        for row in r.chunks_exact(m) {
-            let product: f64 = row.iter().zip(&v).map(|(r, v)| r * v).sum();
-            for (w, r) in w.iter_mut().zip(row) {
-                *w += r * product / m as f64;
+/// K / lambda_max(K), K = R' R / M + I with R an M x M Gaussian matrix (Talathi & Vartak 2015, as Hess et al. 2023 use
+/// it): symmetric, with all eigenvalues in (0, 1], so that the linear part of a network that it starts is stable.
+struct TalathiVartak {
+    /// M.
+    size: usize,
+    /// R, row-major.
+    r: Vec<f64>,
+    /// lambda_max(K).
+    largest: f64,
+}
+
+impl TalathiVartak {
+    fn new(size: usize, random: &mut Random) -> Self {
+        let r: Vec<f64> = (0..size * size).map(|_| random.standard_normal()).collect();
+        // Largest eigenvalue by power iteration, K v = R' (R v) / M + v; K is positive definite.
+        let mut v = vec![1.0; size];
+        let mut largest = 1.0;
+        for _ in 0..1000 {
+            let mut w = v.clone();
+            for row in r.chunks_exact(size) {
+                let product: f64 = row.iter().zip(&v).map(|(r, v)| r * v).sum();
+                for (w, r) in w.iter_mut().zip(row) {
+                    *w += r * product / size as f64;
+                }
+            }
+            let norm = w.iter().map(|w| w * w).sum::<f64>().sqrt();
+            let converged = (norm - largest).abs() < 1e-14 * norm;
+            largest = norm;
+            v = w.into_iter().map(|w| w / norm).collect();
+            if converged {
+                break;
             }
         }
-        let norm = w.iter().map(|w| w * w).sum::<f64>().sqrt();
-        let converged = (norm - largest).abs() < 1e-14 * norm;
-        largest = norm;
-        v = w.into_iter().map(|w| w / norm).collect();
-        if converged {
-            break;
-        }
+        TalathiVartak { size, r, largest }
     }
-    for (i, value) in values.iter_mut().enumerate() {
-        let diagonal = r.chunks_exact(m).map(|row| row[i] * row[i]).sum::<f64>() / m as f64 + 1.0;
-        *value = (diagonal / largest) as f32;
+
+    /// An entry.
+    fn at(&self, i: usize, j: usize) -> f64 {
+        let rows = self.r.chunks_exact(self.size);
+        let product = rows.map(|row| row[i] * row[j]).sum::<f64>() / self.size as f64;
+        (product + if i == j { 1.0 } else { 0.0 }) / self.largest
     }
 }
 
@@ -232,6 +287,7 @@ mod tests {
             readout: Initialiser::Torch,
             readout_gain: 1.0,
             leak: 0.5,
+            linear_units: 4,
         }
     }
 
@@ -240,7 +296,7 @@ mod tests {
             cell,
             inputs: 2,
             units: 9,
-            hidden: if cell.shape().has_hidden { 12 } else { 0 },
+            hidden: if cell.takes_hidden() { 12 } else { 0 },
             outputs: 3,
             bias: true,
             readout: Readout::Linear,
@@ -297,11 +353,61 @@ mod tests {
     }
 
     #[test]
-    fn diagonal_of_the_plrnn_is_stable_and_positive() {
+    fn the_matrix_of_the_plrnn_is_stable_and_positive() {
         for seed in 0..20 {
-            let mut a = [0.0; 7];
-            talathi_vartak_diagonal(&mut a, &mut Random::new(seed, Stream::WEIGHTS, 0));
+            let random = &mut Random::new(seed, Stream::WEIGHTS, 0);
+            let matrix = TalathiVartak::new(7, random);
+            let a: Vec<f64> = (0..7).map(|i| matrix.at(i, i)).collect();
             assert!(a.iter().all(|&a| a > 0.0 && a <= 1.0), "{a:?}");
+            // |K x| <= |x|, and x' K x > 0.
+            let x: Vec<f64> = (0..7).map(|_| random.standard_normal()).collect();
+            let row = |i: usize| (0..7).map(|j| matrix.at(i, j) * x[j]).sum::<f64>();
+            let product: Vec<f64> = (0..7).map(row).collect();
+            let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+            assert!(dot(&product, &product) <= dot(&x, &x) * (1.0 + 1e-12));
+            assert!(dot(&product, &x) > 0.0);
         }
+    }
+
+    #[test]
+    fn a_and_w_of_a_plrnn_are_one_matrix_and_the_others_start_as_published() {
+        let drawn = |cell: CellKind, units: usize, hidden: usize| {
+            let architecture = Architecture {
+                cell,
+                inputs: 0,
+                units,
+                hidden,
+                ..architecture(CellKind::Plrnn)
+            };
+            let parameters = Ensemble::new(architecture.clone(), &initialisation(), 1, 3)
+                .parameters
+                .remove(0);
+            move |name: &str| parameters[architecture.tensor(name).unwrap().range].to_vec()
+        };
+        let seed = 3;
+        let matrix = TalathiVartak::new(9, &mut Random::new(seed, Stream::WEIGHTS, 3));
+        for cell in [
+            CellKind::Plrnn,
+            CellKind::MeanCentredPlrnn,
+            CellKind::DendriticPlrnn,
+        ] {
+            let of = drawn(cell, 9, 5);
+            for (k, &w) in of("recurrent").iter().enumerate() {
+                let (i, j) = (k / 9, k % 9);
+                let want = if i == j { 0.0 } else { matrix.at(i, j) as f32 };
+                assert_eq!(w, want);
+                assert_eq!(of("a")[i], matrix.at(i, i) as f32);
+            }
+            assert!(of("bias").iter().all(|&h| h == 0.0));
+        }
+        let of = drawn(CellKind::ClippedDendriticPlrnn, 9, 400);
+        let largest = |values: &[f32]| values.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        // Uniform in +-1/sqrt(B), and normal.
+        let alphas = largest(&of("alphas"));
+        assert!(alphas <= 0.05 && alphas > 0.049, "{alphas}");
+        let squares = of("thresholds").iter().map(|h| h * h).sum::<f32>() / 3600.0;
+        assert!((squares - 1.0).abs() < 0.1, "{squares}");
+        let of = drawn(CellKind::AlmostLinearRnn, 9, 0);
+        assert_eq!(of("slope"), [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     }
 }

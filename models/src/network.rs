@@ -12,7 +12,7 @@ mod lesion;
 pub use lesion::Lesion;
 
 use crate::architecture::{Architecture, CellKind, Layout, Readout, with_cell};
-use crate::cells::{Cell, MAX_SLOTS};
+use crate::cells::{Cell, Layer, MAX_SLOTS};
 use crate::interval::{self, Interval};
 use crate::linear::{pseudo_inverse, transposed};
 use crate::scalar::{Dual, Scalar};
@@ -41,7 +41,7 @@ pub struct Network {
 struct Step<T> {
     /// Derivative of the rate of each unit by its state variables, [variable, unit].
     rate_slopes: Vec<T>,
-    /// Derivative of each hidden unit by its argument.
+    /// Derivative of what W multiplies by its argument, for each hidden unit or, where there are none, each unit.
     hidden_slopes: Vec<T>,
     /// Derivative of the new state by the old of the same unit, [to variable, from variable, unit].
     by_state: Vec<T>,
@@ -95,6 +95,13 @@ fn rate_slopes<C: Cell>(s: &[f64], p: &[f64]) -> Slots<f64> {
     C::rate(s, p, &mut r);
     C::rate_vjp(s, &r, p, &[1.0], &mut ds[..s.len()], &mut dp[..p.len()]);
     ds
+}
+
+/// q = hidden(g, c).
+fn hidden_value<C: Cell, T: Scalar>(g: T, c: &[T]) -> T {
+    let mut q = [T::constant(0.0)];
+    C::hidden(&[g], c, &mut q);
+    q[0]
 }
 
 /// A number type in which a whole network can be stepped: the weights are f64, the state is not.
@@ -290,11 +297,11 @@ impl Network {
         let shape = self.architecture.cell.shape();
         let (units, dim) = (self.architecture.units, self.state_dim());
         let through_hidden;
-        let recurrent = if shape.has_hidden {
-            through_hidden = self.recurrent_through_hidden(&step.hidden_slopes);
-            &through_hidden[..]
-        } else {
+        let recurrent = if shape.layer == Layer::Absent {
             &self.parameters[self.layout.recurrent.clone()]
+        } else {
+            through_hidden = self.recurrent_through_layer(&step.hidden_slopes);
+            &through_hidden[..]
         };
         // d h_k(i) / d s_m(j) = sum_g (d h_k / d zr_g)(i) M[g i, j] (d r / d s_m)(j)  +  [i = j] d h_k / d s_m
         jacobian.fill(0.0);
@@ -345,8 +352,8 @@ impl Network {
     }
 
     /// The linear region of a piecewise-linear map that a state lies in: which of its rectified units are active, one
-    /// after the other; of a clipped PLRNN first those with a threshold, then those without. `None` for cells that are
-    /// not piecewise linear.
+    /// after the other; of a clipped PLRNN first those with a threshold, then those without; of a dendritic one every
+    /// basis function of every unit. `None` for cells that are not piecewise linear.
     pub fn linear_region(&self, state: &[f64], input: &[f64]) -> Option<Vec<bool>> {
         let a = &self.architecture;
         let of = |range: &std::ops::Range<usize>| &self.parameters[range.clone()];
@@ -391,6 +398,30 @@ impl Network {
                     .collect();
                 if a.cell == CellKind::ClippedShallowPlrnn {
                     region.extend(arguments.iter().map(|&g| active(g)));
+                }
+                Some(region)
+            }
+            CellKind::Plrnn | CellKind::MeanCentredPlrnn => {
+                let arguments = self.layer_arguments(self.rates(state));
+                Some(arguments.into_iter().map(active).collect())
+            }
+            CellKind::AlmostLinearRnn => {
+                let slopes = of(&self.layout.hidden_unit);
+                let rates = self.rates(state);
+                // A linear unit has no kink.
+                let rectified = rates.iter().zip(slopes).filter(|&(_, &slope)| slope != 1.0);
+                Some(rectified.map(|(&z, _)| active(z)).collect())
+            }
+            CellKind::DendriticPlrnn | CellKind::ClippedDendriticPlrnn => {
+                let rates = self.rates(state);
+                let thresholds = of(&self.layout.hidden_unit).chunks_exact(a.bases());
+                let mut region: Vec<bool> = rates
+                    .iter()
+                    .zip(thresholds)
+                    .flat_map(|(z, thresholds)| thresholds.iter().map(move |h| active(z - h)))
+                    .collect();
+                if a.cell == CellKind::ClippedDendriticPlrnn {
+                    region.extend(rates.iter().map(|&z| active(z)));
                 }
                 Some(region)
             }
@@ -552,13 +583,61 @@ impl Network {
         p
     }
 
+    /// The parameters of function `l` of the layer before W.
     fn hidden_parameters<C: Cell, T: Scalar>(&self, l: usize) -> Slots<T> {
         let mut c = [T::constant(0.0); MAX_SLOTS];
         for (k, value) in c.iter_mut().take(C::HIDDEN_PARAMETERS.len()).enumerate() {
-            let at = self.layout.hidden_unit.start + k * self.architecture.hidden + l;
+            let at = self.layout.hidden_unit.start + self.architecture.layer_parameter(k, l);
             *value = T::constant(self.parameters[at]);
         }
         c
+    }
+
+    /// The arguments g of the layer before W: Wh r, r, or r - mean(r).
+    fn layer_arguments<T: Number>(&self, rates: Vec<T>) -> Vec<T> {
+        match self.architecture.cell.shape().layer {
+            Layer::Hidden => {
+                let mut g = vec![T::constant(0.0); self.architecture.hidden];
+                T::add_product(&self.hidden_columns, &rates, &mut g);
+                g
+            }
+            Layer::CentredUnits => {
+                let sum = rates.iter().fold(T::constant(0.0), |sum, &rate| sum + rate);
+                let mean = sum / T::constant(rates.len() as f64);
+                rates.into_iter().map(|rate| rate - mean).collect()
+            }
+            Layer::Absent | Layer::Units | Layer::Bases => rates,
+        }
+    }
+
+    /// q, what W multiplies, from the rates: the sum of the layer's functions of each argument, by `function`, which
+    /// is given an argument and parameters; and with `slopes` the derivative of each q by its argument.
+    fn presynaptic<C: Cell, T: Number>(
+        &self,
+        rates: Vec<T>,
+        mut slopes: Option<&mut [T]>,
+        function: impl Fn(T, &[T]) -> T,
+    ) -> Vec<T> {
+        let mut q = self.layer_arguments(rates);
+        if !C::HAS_LAYER {
+            return q;
+        }
+        let bases = self.architecture.bases();
+        for (i, value) in q.iter_mut().enumerate() {
+            let g = *value;
+            for b in 0..bases {
+                let c = self.hidden_parameters::<C, T>(i * bases + b);
+                let c = &c[..C::HIDDEN_PARAMETERS.len()];
+                let term = function(g, c);
+                // Not added to zero: that would widen an interval.
+                let sum = |sum: T, term: T| if b == 0 { term } else { sum + term };
+                *value = sum(*value, term);
+                if let Some(slopes) = slopes.as_deref_mut() {
+                    slopes[i] = sum(slopes[i], T::hidden_slope::<C>(g, term, c));
+                }
+            }
+        }
+        q
     }
 
     fn state_of_unit<C: Cell, T: Scalar>(&self, state: &[T], i: usize) -> Slots<T> {
@@ -593,7 +672,10 @@ impl Network {
         let zeros = |count: usize| vec![T::constant(0.0); count];
         let mut step = Step {
             rate_slopes: zeros(shape.states * units),
-            hidden_slopes: zeros(self.architecture.hidden),
+            hidden_slopes: match shape.layer {
+                Layer::Absent => Vec::new(),
+                _ => zeros(self.architecture.recurrent_columns()),
+            },
             by_state: zeros(shape.states * shape.states * units),
             by_recurrent: zeros(shape.states * shape.gates * units),
             by_input: zeros(shape.states * shape.gates * units),
@@ -629,23 +711,10 @@ impl Network {
         let (states, gates) = (C::STATES, C::GATES);
         let zero = T::constant(0.0);
         let rates: Vec<T> = (0..units).map(|i| self.rate_of::<C, T>(state, i)).collect();
-        let presynaptic = if C::HAS_HIDDEN {
-            let mut g = vec![zero; self.architecture.hidden];
-            T::add_product(&self.hidden_columns, &rates, &mut g);
-            for (l, value) in g.iter_mut().enumerate() {
-                let c = self.hidden_parameters::<C, T>(l);
-                let c = &c[..C::HIDDEN_PARAMETERS.len()];
-                let mut q = [zero];
-                C::hidden(&[*value], c, &mut q);
-                if let Some(step) = slopes.as_deref_mut() {
-                    step.hidden_slopes[l] = T::hidden_slope::<C>(*value, q[0], c);
-                }
-                *value = q[0];
-            }
-            g
-        } else {
-            rates
-        };
+        let of_layer = slopes
+            .as_deref_mut()
+            .map(|step| &mut step.hidden_slopes[..]);
+        let presynaptic = self.presynaptic::<C, T>(rates, of_layer, hidden_value::<C, T>);
         let (recurrent, from_input) = self.gates::<T>(&presynaptic, input);
         for i in 0..units {
             let mut unit = Unit {
@@ -694,11 +763,25 @@ impl Network {
         }
     }
 
-    /// M = W diag(q') Wh, row-major [gates * units, units].
-    fn recurrent_through_hidden(&self, hidden_slopes: &[f64]) -> Vec<f64> {
+    /// M = W diag(q') dg/dr, row-major [gates * units, units], with dg/dr = Wh, 1, or 1 - 1 1' / units.
+    fn recurrent_through_layer(&self, hidden_slopes: &[f64]) -> Vec<f64> {
         let units = self.architecture.units;
-        let gate_rows = self.architecture.cell.shape().gates * units;
+        let shape = self.architecture.cell.shape();
+        let gate_rows = shape.gates * units;
         let w = &self.parameters[self.layout.recurrent.clone()];
+        if !shape.has_hidden {
+            let mut out = w.to_vec();
+            for row in out.chunks_exact_mut(units) {
+                for (out, slope) in row.iter_mut().zip(hidden_slopes) {
+                    *out *= slope;
+                }
+                if shape.layer == Layer::CentredUnits {
+                    let mean = row.iter().sum::<f64>() / units as f64;
+                    row.iter_mut().for_each(|out| *out -= mean);
+                }
+            }
+            return out;
+        }
         let wh = &self.parameters[self.layout.hidden.clone()];
         let mut out = vec![0.0; gate_rows * units];
         for (row, weights) in out
@@ -733,7 +816,7 @@ mod tests {
             cell,
             inputs: 2,
             units: 5,
-            hidden: if cell.shape().has_hidden { 7 } else { 0 },
+            hidden: if cell.takes_hidden() { 7 } else { 0 },
             outputs: 3,
             bias: true,
             readout,
@@ -747,6 +830,155 @@ mod tests {
             .map(|_| 2.0 * random.uniform() - 1.0)
             .collect();
         (Network::from_f64(architecture, parameters), state)
+    }
+
+    /// The shallow PLRNN that does what a PLRNN without hidden units of its own does, its matrix Wh written out; other
+    /// networks as they are.
+    ///
+    /// ```text
+    /// relu(z_i)                      Wh = 1
+    /// relu(z_i - mean(z))            Wh = 1 - 1 1'/M
+    /// alpha_b relu(z_i - H_ib)       Wh = 1 for each b, h2 = -H_b, W1 = W alpha_b
+    /// s z_i + (1 - s) relu(z_i)      = relu(z_i) - s relu(-z_i)
+    /// ```
+    pub(super) fn shallow_equivalent(network: &Network) -> Network {
+        let a = &network.architecture;
+        let shape = a.cell.shape();
+        if shape.has_hidden || shape.layer == Layer::Absent {
+            return network.clone();
+        }
+        let units = a.units;
+        let of = |name: &str| &network.parameters[a.tensor(name).unwrap().range];
+        // (row of Wh, h2, factor on W) of each hidden unit, and the unit that W sees in it.
+        let mut hidden: Vec<(Vec<f64>, f64, f64, usize)> = Vec::new();
+        for i in 0..units {
+            let row = |sign: f64| {
+                let mut row = vec![0.0; units];
+                row[i] = sign;
+                if shape.layer == Layer::CentredUnits {
+                    row.iter_mut().for_each(|x| *x -= sign / units as f64);
+                }
+                row
+            };
+            match shape.layer {
+                Layer::Bases => {
+                    for (b, &alpha) in of("alphas").iter().enumerate() {
+                        let threshold = of("thresholds")[i * a.bases() + b];
+                        hidden.push((row(1.0), -threshold, alpha, i));
+                    }
+                }
+                _ => {
+                    hidden.push((row(1.0), 0.0, 1.0, i));
+                    if a.cell == CellKind::AlmostLinearRnn {
+                        hidden.push((row(-1.0), 0.0, -of("slope")[i], i));
+                    }
+                }
+            }
+        }
+        let architecture = Architecture {
+            cell: match a.cell {
+                CellKind::ClippedDendriticPlrnn => CellKind::ClippedShallowPlrnn,
+                _ => CellKind::ShallowPlrnn,
+            },
+            hidden: hidden.len(),
+            ..a.clone()
+        };
+        let mut parameters = vec![0.0; architecture.parameter_count()];
+        for tensor in architecture.tensors() {
+            let values = &mut parameters[tensor.range];
+            match tensor.name.as_str() {
+                "recurrent" => {
+                    let w = of("recurrent");
+                    for (k, value) in values.iter_mut().enumerate() {
+                        let (to, (_, _, factor, from)) =
+                            (k / hidden.len(), &hidden[k % hidden.len()]);
+                        *value = factor * w[to * units + from];
+                    }
+                }
+                "hidden" => {
+                    for (to, unit) in values.chunks_exact_mut(units).zip(&hidden) {
+                        to.copy_from_slice(&unit.0);
+                    }
+                }
+                "h2" => {
+                    for (value, unit) in values.iter_mut().zip(&hidden) {
+                        *value = unit.1;
+                    }
+                }
+                name => values.copy_from_slice(of(name)),
+            }
+        }
+        Network::from_f64(architecture, parameters)
+    }
+
+    #[test]
+    fn plrnns_are_the_shallow_ones_that_they_can_be_written_as() {
+        for &cell in CellKind::ALL.iter().filter(|cell| cell.is_plrnn()) {
+            for seed in 0..20 {
+                let (network, state) = network_and_state(cell, Readout::LinearWithoutBias, seed);
+                let same = shallow_equivalent(&network);
+                let all = |network: &Network| {
+                    let (mut next, mut jacobian) = (vec![0.0; 5], vec![0.0; 25]);
+                    network.step_with_jacobian(&state, &[0.3, -0.6], &mut next, &mut jacobian);
+                    [next, jacobian].concat()
+                };
+                for (k, (ours, theirs)) in all(&network).iter().zip(all(&same)).enumerate() {
+                    assert!((ours - theirs).abs() < 1e-14, "{cell:?} {seed} {k}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_and_a_region_by_hand() {
+        let network = |cell, hidden, parameters: &[f64]| {
+            let architecture = Architecture {
+                cell,
+                inputs: 0,
+                units: 2,
+                hidden,
+                outputs: 2,
+                bias: true,
+                readout: Readout::Identity,
+                train_leak: false,
+            };
+            Network::from_f64(architecture, parameters.to_vec())
+        };
+        // W = [[0, 2], [-1, 0]], h = [0.5, 0.25], A = [0.9, 0.8].
+        let common = [0.0, 2.0, -1.0, 0.0, 0.5, 0.25, 0.9, 0.8];
+        let state = [-1.0, 3.0];
+        // H of unit 1: 0 and -2, of unit 2: 1 and 4; alpha = [1, -0.5].
+        let bases = [&common[..], &[0.0, -2.0, 1.0, 4.0, 1.0, -0.5]].concat();
+        let linear = [&common[..], &[1.0, 0.0]].concat();
+        let step = |network: &Network| {
+            let mut next = [0.0; 2];
+            network.step(&state, &[], &mut next);
+            (next, network.linear_region(&state, &[]).unwrap())
+        };
+        // What W sees of the state: q, and A z + h = [-0.4, 2.65].
+        let expected = |q: [f64; 2]| [-0.4 + 2.0 * q[1], 2.65 - q[0]];
+        let close = |(next, region): ([f64; 2], Vec<bool>), q: [f64; 2], want: &[bool]| {
+            for (got, want) in next.iter().zip(expected(q)) {
+                assert!((got - want).abs() < 1e-15, "{got} and {want}");
+            }
+            assert_eq!(region, want);
+        };
+        use CellKind::{
+            AlmostLinearRnn, ClippedDendriticPlrnn, DendriticPlrnn, MeanCentredPlrnn, Plrnn,
+        };
+        let off_on = &[false, true];
+        close(step(&network(Plrnn, 0, &common)), [0.0, 3.0], off_on);
+        let centred = step(&network(MeanCentredPlrnn, 0, &common));
+        close(centred, [0.0, 2.0], off_on);
+        let almost_linear = step(&network(AlmostLinearRnn, 0, &linear));
+        close(almost_linear, [-1.0, 3.0], &[true]);
+        // Unit 1: relu(-1) - 0.5 relu(1); unit 2: relu(2) - 0.5 relu(-1).
+        let dendritic = step(&network(DendriticPlrnn, 2, &bases));
+        close(dendritic, [-0.5, 2.0], &[false, true, true, false]);
+        // Less (1 - 0.5) relu(z).
+        let clipped = step(&network(ClippedDendriticPlrnn, 2, &bases));
+        let region = &[false, true, true, false, false, true];
+        close(clipped, [-0.5, 0.5], region);
     }
 
     /// The readout of a state of dual numbers, from the cell's `rate` alone: its derivative is one column.

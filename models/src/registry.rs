@@ -2,6 +2,7 @@
 //! [`Architecture`] and its [`Initialisation`].
 
 use crate::architecture::{Architecture, CellKind, Readout};
+use crate::cells::Layer;
 use crate::ensemble::Initialisation;
 use crate::initialisers::Initialiser;
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
@@ -56,7 +57,7 @@ pub static MODELS: &[ModelKind] = &[
     ModelKind {
         name: "shallow_plrnn",
         summary: "shallow piecewise-linear RNN (Hess et al. 2023), plain or clipped",
-        keys: &[PLRNN],
+        keys: &[SHALLOW, OBSERVATION],
         cell: |settings| {
             if settings.flag("clipped") {
                 CellKind::ClippedShallowPlrnn
@@ -64,6 +65,36 @@ pub static MODELS: &[ModelKind] = &[
                 CellKind::ShallowPlrnn
             }
         },
+    },
+    ModelKind {
+        name: "plrnn",
+        summary: "piecewise-linear RNN (Durstewitz 2017): z' = A z + W relu(z) + h + C x",
+        keys: &[LATENT, OBSERVATION],
+        cell: |_| CellKind::Plrnn,
+    },
+    ModelKind {
+        name: "mean_centred_plrnn",
+        summary: "mean-centred piecewise-linear RNN: z' = A z + W relu(z - mean(z)) + h + C x",
+        keys: &[LATENT, OBSERVATION],
+        cell: |_| CellKind::MeanCentredPlrnn,
+    },
+    ModelKind {
+        name: "dendritic_plrnn",
+        summary: "dendritic piecewise-linear RNN (Brenner et al. 2022), plain or clipped",
+        keys: &[LATENT, DENDRITES, OBSERVATION],
+        cell: |settings| {
+            if settings.flag("clipped") {
+                CellKind::ClippedDendriticPlrnn
+            } else {
+                CellKind::DendriticPlrnn
+            }
+        },
+    },
+    ModelKind {
+        name: "almost_linear_rnn",
+        summary: "almost-linear RNN (Brenner et al. 2024): relu in the last units alone",
+        keys: &[LATENT, ALMOST_LINEAR, OBSERVATION],
+        cell: |_| CellKind::AlmostLinearRnn,
     },
 ];
 
@@ -180,7 +211,7 @@ const INITIALISERS: &[Key] = &[
     },
 ];
 
-const PLRNN: &[Key] = &[
+const SHALLOW: &[Key] = &[
     Key {
         name: "units",
         kind: Kind::Integer {
@@ -208,14 +239,57 @@ const PLRNN: &[Key] = &[
         unit: "",
         doc: "Clipped: z' = A z + W1 [relu(W2 z + h2) - relu(W2 z)] + h1, bounded where every |A_ii| < 1.",
     },
+];
+
+const LATENT: &[Key] = &[Key {
+    name: "units",
+    kind: Kind::Integer {
+        min: 1,
+        max: 10_000,
+    },
+    default: Preset::Integer(20),
+    unit: "",
+    doc: "Latent units M.",
+}];
+
+const DENDRITES: &[Key] = &[
     Key {
-        name: "observation",
-        kind: Kind::Choice(&["affine", "identity"]),
-        default: Preset::Text("affine"),
+        name: "bases",
+        kind: Kind::Integer {
+            min: 1,
+            max: 10_000,
+        },
+        default: Preset::Integer(20),
         unit: "",
-        doc: "affine: x = B z, forced through the pseudo-inverse of B. identity: x = the first units.",
+        doc: "Basis functions B of each unit: sum_b alpha_b relu(z - H_b), H for each unit, alpha for all. They start               with alpha uniform in +-1/sqrt(B) and H standard normal, for data of about unit variance.",
+    },
+    Key {
+        name: "clipped",
+        kind: Kind::Flag,
+        default: Preset::Flag(false),
+        unit: "",
+        doc: "Clipped: sum_b alpha_b [relu(z - H_b) - relu(z)], bounded where every |A_ii| < 1.",
     },
 ];
+
+const ALMOST_LINEAR: &[Key] = &[Key {
+    name: "relu_units",
+    kind: Kind::Integer {
+        min: 0,
+        max: 10_000,
+    },
+    default: Preset::Integer(2),
+    unit: "",
+    doc: "Units P with a relu, the last; the other M - P are linear. The map has at most 2^P linear regions.",
+}];
+
+const OBSERVATION: &[Key] = &[Key {
+    name: "observation",
+    kind: Kind::Choice(&["affine", "identity"]),
+    default: Preset::Text("affine"),
+    unit: "",
+    doc: "affine: x = B z, forced through the pseudo-inverse of B. identity: x = the first units.",
+}];
 
 impl ModelKind {
     /// The cell that settings of this kind ask for.
@@ -226,7 +300,8 @@ impl ModelKind {
     /// Architecture and initialisation for a task of these dimensions.
     ///
     /// # Errors
-    /// If the identity readout has fewer units than the task has outputs.
+    /// If the identity readout has fewer units than the task has outputs, or more units are to have a relu than there
+    /// are.
     pub fn build(
         &self,
         settings: &Settings,
@@ -234,7 +309,7 @@ impl ModelKind {
         outputs: usize,
     ) -> Result<(Architecture, Initialisation)> {
         let cell = self.cell(settings);
-        let plrnn = cell.shape().has_hidden;
+        let plrnn = cell.is_plrnn();
         let readout = if plrnn {
             match settings.text("observation") {
                 "identity" => Readout::Identity,
@@ -255,27 +330,49 @@ impl ModelKind {
                 allowed: format!("at least {outputs}, the number of the task's outputs"),
             });
         }
+        let almost_linear = cell == CellKind::AlmostLinearRnn;
+        let linear_units = match almost_linear {
+            true => units.checked_sub(settings.count("relu_units")),
+            false => Some(0),
+        };
+        let Some(linear_units) = linear_units else {
+            return Err(Error::argument(
+                "key \"model.relu_units\"",
+                settings.count("relu_units").to_string(),
+                format!("at most {units}, the units"),
+            ));
+        };
         let leaky = cell.shape().unit_parameters.contains(&"leak");
         let architecture = Architecture {
             cell,
             inputs,
             units,
-            hidden: if plrnn { settings.count("hidden") } else { 0 },
+            hidden: match cell.shape().layer {
+                Layer::Hidden => settings.count("hidden"),
+                Layer::Bases => settings.count("bases"),
+                _ => 0,
+            },
             outputs,
             bias: plrnn || settings.flag("bias"),
             readout,
             train_leak: leaky && settings.flag("train_leak"),
         };
         let initialisation = if plrnn {
-            // Hess et al. 2023: W1 and W2 uniform in +-1/sqrt(columns), B normal (Kaiming), C Glorot.
+            // Hess et al. 2023: W1 and W2 uniform in +-1/sqrt(columns), B normal (Kaiming), C Glorot. Brenner et al.
+            // 2024: W normal with standard deviation 0.01.
+            let (recurrent, recurrent_gain) = match almost_linear {
+                true => (Initialiser::Normal, 0.01 * (units as f64).sqrt()),
+                false => (Initialiser::FanInUniform, 1.0),
+            };
             Initialisation {
-                recurrent: Initialiser::FanInUniform,
-                recurrent_gain: 1.0,
+                recurrent,
+                recurrent_gain,
                 input: Initialiser::GlorotUniform,
                 input_gain: 1.0,
                 readout: Initialiser::KaimingNormal,
                 readout_gain: 1.0,
                 leak: 1.0,
+                linear_units,
             }
         } else {
             let named = |key| {
@@ -294,6 +391,7 @@ impl ModelKind {
                 readout: named("readout_initialiser")?,
                 readout_gain: settings.number("readout_gain"),
                 leak: if leaky { settings.number("leak") } else { 1.0 },
+                linear_units,
             }
         };
         Ok((architecture, initialisation))
@@ -340,6 +438,31 @@ mod tests {
         for cell in CellKind::ALL {
             assert!(chosen.contains(cell), "{}", cell.name());
         }
+    }
+
+    #[test]
+    fn the_last_units_of_an_almost_linear_network_have_a_relu() {
+        let kind = kind("almost_linear_rnn").unwrap();
+        let mut settings = Settings::from_defaults("model", kind.keys);
+        settings.set("units", Value::Integer(5)).unwrap();
+        settings.set("relu_units", Value::Integer(3)).unwrap();
+        let (architecture, initialisation) = kind.build(&settings, 1, 2).unwrap();
+        let ensemble = crate::ensemble::Ensemble::new(architecture, &initialisation, 400, 1);
+        let of = |name| ensemble.architecture.tensor(name).unwrap().range;
+        assert_eq!(
+            ensemble.parameters[7][of("slope")],
+            [1.0, 1.0, 0.0, 0.0, 0.0]
+        );
+        // W is 0.01 N(0, 1).
+        let w = ensemble.parameters.iter().flat_map(|p| &p[of("recurrent")]);
+        let variance = w.map(|w| w * w).sum::<f32>() / (400.0 * 25.0);
+        assert!((variance / 1e-4 - 1.0).abs() < 0.1, "{variance}");
+        settings.set("relu_units", Value::Integer(6)).unwrap();
+        let refused = kind.build(&settings, 1, 2).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "key \"model.relu_units\": found 6; allowed: at most 5, the units"
+        );
     }
 
     #[test]

@@ -671,10 +671,7 @@ impl<'a> Trainer<'a> {
             .tensor("leak")
             .filter(|tensor| tensor.trainable)
             .map(|tensor| tensor.range);
-        let mut trainable = vec![false; ensemble.architecture.parameter_count()];
-        for tensor in ensemble.architecture.tensors() {
-            trainable[tensor.range].fill(tensor.trainable);
-        }
+        let trainable = ensemble.architecture.trainable();
         let courses = ensemble
             .parameters
             .iter()

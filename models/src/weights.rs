@@ -35,6 +35,7 @@ pub use model_file::model_file_keys;
 pub(crate) use report::Report;
 
 use crate::architecture::{Architecture, CellKind};
+use crate::registry::ModelKind;
 use crate::torch;
 use model_file::{FILE_KINDS, Family};
 use nullcline_data::settings::{Document, Settings, Value};
@@ -104,9 +105,6 @@ pub fn import(
         if let Some(value) = value.filter(|_| of_model.keys().any(|known| known.name == key.name)) {
             of_model.set(key.name, value.clone())?;
         }
-    }
-    if kind.family == Family::Plrnn {
-        of_model.set("clipped", Value::Flag(false))?;
     }
     let cell = kind.model.cell(&of_model);
     let source = Source {
@@ -185,7 +183,9 @@ fn by_model_file(source: &Source, settings: Settings, outputs: Option<usize>) ->
         Family::Plrnn | Family::Dendritic => plrnn::parameters(source, &mut report)?,
     };
     let units = parameters.units;
-    let plrnn = source.cell.shape().has_hidden;
+    let model = parameters.model.unwrap_or(source.kind.model);
+    let settings = of_model(model, source, settings)?;
+    let plrnn = source.cell.is_plrnn();
     let readout_key = if plrnn { "observation" } else { "readout" };
     let given = source.is_given(readout_key);
     let identity = given && settings.text(readout_key) == "identity";
@@ -217,7 +217,10 @@ fn by_model_file(source: &Source, settings: Settings, outputs: Option<usize>) ->
     let size = |n: usize| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX));
     let mut implied = vec![("units", size(units))];
     if plrnn {
+        // Of those, the one that the cell has.
         implied.push(("hidden", size(parameters.hidden)));
+        implied.push(("bases", size(parameters.hidden)));
+        implied.extend(parameters.relu_units.map(|n| ("relu_units", size(n))));
     } else {
         implied.push(("bias", Value::Flag(parameters.values.contains_key("bias"))));
     }
@@ -227,9 +230,7 @@ fn by_model_file(source: &Source, settings: Settings, outputs: Option<usize>) ->
         // A leak below the key's range is in the weights all the same.
         let _ = settings.set("leak", Value::Number(leak));
     }
-    let (architecture, _) = source
-        .kind
-        .model
+    let (architecture, _) = model
         .build(&settings, parameters.inputs, outputs)
         .map_err(|error| source.document.locate(error))?;
 
@@ -261,13 +262,31 @@ fn by_model_file(source: &Source, settings: Settings, outputs: Option<usize>) ->
     }
     let (understood, ignored) = report.finish(source.tensors, &architecture);
     Ok(Imported {
-        kind: source.kind.model.name,
+        kind: model.name,
         settings,
         architecture,
         parameters: flat,
         understood,
         ignored,
     })
+}
+
+/// The user's settings as those of the cell that was found in the arrays.
+fn of_model(model: &ModelKind, source: &Source, settings: Settings) -> Result<Settings> {
+    if model.name == source.kind.model.name {
+        return Ok(settings);
+    }
+    let mut of_model = Settings::from_defaults("model", model.keys);
+    for (key, value) in settings.iter() {
+        if let Some(value) = value.filter(|_| of_model.keys().any(|known| known.name == key.name)) {
+            of_model.set(key.name, value.clone())?;
+        }
+    }
+    // A shallow PLRNN is clipped where nothing is said.
+    if of_model.keys().any(|key| key.name == "clipped") && source.kind.family == Family::Plrnn {
+        of_model.set("clipped", Value::Flag(false))?;
+    }
+    Ok(of_model)
 }
 
 /// The user's settings with those that the arrays imply, which must not contradict each other.

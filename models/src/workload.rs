@@ -22,7 +22,7 @@ const RECONSTRUCTION_ALPHA: f32 = 0.1;
 pub struct Size {
     /// `model.kind`.
     pub cell: String,
-    /// Recurrent units; of a PLRNN, hidden units.
+    /// Recurrent units; of a shallow PLRNN, hidden units.
     pub hidden: usize,
     /// Trials.
     pub batch: usize,
@@ -98,6 +98,7 @@ impl Workload {
         }
         let (architecture, initialisation) = kind.build(&settings, inputs, outputs)?;
         let count = architecture.parameter_count();
+        let trainable = architecture.trainable();
         let ensemble = Ensemble::new(architecture, &initialisation, size.networks, 1);
         let mut random = Random::new(1, Stream::TRIALS, 0);
         let mut numbers = |steps: usize, channels: usize| {
@@ -108,7 +109,7 @@ impl Workload {
         Ok(Workload {
             moments: vec![Moments::new(count); size.networks],
             previous: ensemble.parameters.clone(),
-            trainable: vec![true; count],
+            trainable,
             task: SameTrials(Trials {
                 inputs: numbers(size.steps, inputs),
                 targets: numbers(size.steps, outputs),

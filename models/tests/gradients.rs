@@ -4,6 +4,7 @@
 use ndarray::{Array2, Array3};
 use nullcline_data::random::{Random, Stream};
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
+use nullcline_models::cells::Layer;
 use nullcline_models::engine::{CpuEngine, Engine, Forcing, Job, Objective};
 use nullcline_models::network::Network;
 use nullcline_models::simd::Instructions;
@@ -275,7 +276,12 @@ fn architecture(cell: CellKind, units: usize, outputs: usize, readout: Readout) 
         cell,
         inputs: 2,
         units,
-        hidden: if cell.shape().has_hidden { 19 } else { 0 },
+        hidden: match cell.shape().layer {
+            Layer::Hidden => 19,
+            // Basis functions.
+            Layer::Bases => 3,
+            _ => 0,
+        },
         outputs,
         bias: true,
         readout,
@@ -371,6 +377,9 @@ fn blocks_of_steps_and_many_inputs_match_finite_differences() {
         (CellKind::Lstm, 35, 8, 2, 5, None),
         (CellKind::LeakyRateTanh, 130, 3, 2, 6, None),
         (CellKind::ClippedShallowPlrnn, 5, 9, 18, 19, Some(0.3)),
+        (CellKind::MeanCentredPlrnn, 37, 9, 18, 11, Some(0.3)),
+        (CellKind::DendriticPlrnn, 17, 2, 3, 9, Some(0.3)),
+        (CellKind::AlmostLinearRnn, 70, 3, 2, 5, None),
         (CellKind::VanillaTanh, 70, 20, 2, 4, Some(0.3)),
     ] {
         let mut a = architecture(cell, units, 3, Readout::Linear);

@@ -523,7 +523,7 @@ fn a_vanilla_network_with_two_biases_and_one_matrix() {
 
 /// PLRNNs without a hidden layer are shallow ones.
 #[test]
-fn plrnns_are_shallow_plrnns() {
+fn plrnns_are_the_cells_that_say_them_with_the_fewest_numbers() {
     for (seed, (units, inputs, outputs)) in SIZES.into_iter().enumerate() {
         let mut file = File::new(100 + seed as u64);
         // W with a diagonal of its own.
@@ -551,11 +551,15 @@ fn plrnns_are_shallow_plrnns() {
             let imported = file.import(&format!(
                 "kind = \"plrnn\"\nmean_centred = {mean_centred}\nlinear_units = {linear}\n"
             ));
+            let expected = match (mean_centred, units + linear) {
+                (true, hidden) => ("shallow_plrnn", CellKind::ShallowPlrnn, hidden),
+                (false, _) => ("almost_linear_rnn", CellKind::AlmostLinearRnn, 0),
+            };
+            let architecture = &imported.architecture;
             assert_eq!(
-                (imported.kind, imported.architecture.cell),
-                ("shallow_plrnn", CellKind::ShallowPlrnn)
+                (imported.kind, architecture.cell, architecture.hidden),
+                expected
             );
-            assert_eq!(imported.architecture.hidden, units + linear);
             let phi = |z: &Array1<f64>| {
                 let z = if mean_centred {
                     z - z.mean().unwrap()
@@ -575,14 +579,49 @@ fn plrnns_are_shallow_plrnns() {
         file.add("latent_step.AW", joint.clone().into_dyn());
         let imported =
             file.import("kind = \"plrnn\"\n[arrays]\na_and_recurrent = \"latent_step.AW\"\n");
+        assert_eq!(imported.architecture.cell, CellKind::Plrnn);
         agree(&imported, &mut file, |z, x| {
             &a * z + off_diagonal.dot(&relu(z)) + &h + c.dot(x)
         });
+        for text in ["plrnn\"\nmean_centred = true", "mean_centred_plrnn\""] {
+            let imported = file.import(&format!(
+                "kind = \"{text}\n[arrays]\na_and_recurrent = \"latent_step.AW\"\n"
+            ));
+            assert_eq!(imported.architecture.cell, CellKind::MeanCentredPlrnn);
+            agree(&imported, &mut file, |z, x| {
+                let centred = z - z.mean().unwrap();
+                &a * z + off_diagonal.dot(&relu(&centred)) + &h + c.dot(x)
+            });
+        }
+        // The last units with a relu: by their number, or one by one.
+        let rectified = units.min(2);
+        let slopes = Array1::from_shape_fn(units, |unit| f64::from(u8::from(unit % 2 == 0)));
+        file.add("slope of units", slopes.clone().into_dyn());
+        for (text, slope) in [
+            (
+                format!("relu_units = {rectified}\n"),
+                Array1::from_shape_fn(units, |unit| f64::from(u8::from(unit + rectified < units))),
+            ),
+            (
+                format!(
+                    "relu_units = {}\n[arrays]\nslope = \"slope of units\"\n",
+                    units / 2
+                ),
+                slopes,
+            ),
+        ] {
+            let imported = file.import(&format!("kind = \"almost_linear_rnn\"\n{text}"));
+            assert_eq!(imported.architecture.cell, CellKind::AlmostLinearRnn);
+            agree(&imported, &mut file, |z, x| {
+                let seen = &slope * z + (1.0 - &slope) * relu(z);
+                &a * z + w.dot(&seen) + &h + c.dot(x)
+            });
+        }
     }
 }
 
 #[test]
-fn dendritic_plrnns_are_shallow_plrnns() {
+fn dendritic_plrnns() {
     for (seed, (units, bases, _)) in SIZES.into_iter().enumerate() {
         let mut file = File::new(110 + seed as u64);
         let a = file.put_vector("A", units);
@@ -606,14 +645,15 @@ fn dendritic_plrnns_are_shallow_plrnns() {
                     "kind = \"dendritic_plrnn\"\nclipped = {clipped}\nthreshold_sign = \"{sign}\"\n\
                      mean_centred = {mean_centred}\n{turned}"
                 ));
-                let cell = if clipped {
-                    CellKind::ClippedShallowPlrnn
-                } else {
-                    CellKind::ShallowPlrnn
+                let expected = match (mean_centred, clipped) {
+                    (true, true) => (CellKind::ClippedShallowPlrnn, units * bases),
+                    (true, false) => (CellKind::ShallowPlrnn, units * bases),
+                    (false, true) => (CellKind::ClippedDendriticPlrnn, bases),
+                    (false, false) => (CellKind::DendriticPlrnn, bases),
                 };
                 assert_eq!(
                     (imported.architecture.cell, imported.architecture.hidden),
-                    (cell, units * bases)
+                    expected
                 );
                 agree(&imported, &mut file, |z, _| {
                     let centred = if mean_centred {

@@ -10,7 +10,7 @@ fn architecture(cell: CellKind) -> Architecture {
         cell,
         inputs: 2,
         units: 5,
-        hidden: if cell.shape().has_hidden { 7 } else { 0 },
+        hidden: if cell.takes_hidden() { 7 } else { 0 },
         outputs: 2,
         bias: true,
         readout: Readout::Linear,

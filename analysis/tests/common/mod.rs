@@ -305,7 +305,7 @@ pub fn architecture(cell: CellKind, inputs: usize, units: usize, hidden: usize) 
         cell,
         inputs,
         units,
-        hidden: if cell.shape().has_hidden { hidden } else { 0 },
+        hidden: if cell.takes_hidden() { hidden } else { 0 },
         outputs: 1,
         bias: true,
         readout: Readout::LinearWithoutBias,

@@ -15,6 +15,7 @@ use crate::trials::{self, unpack};
 use ndarray::{Array3, Axis};
 use nullcline_data::Result;
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
+use nullcline_models::cells::Layer;
 use nullcline_models::engine::{
     Engine, Evaluation, Gradient, Job, Learner, Objective, Plan, Progress, Response,
 };
@@ -258,6 +259,15 @@ impl GpuEngine {
         ))
     }
 
+    /// Refuses cells that there are no shaders for.
+    fn check(&self, architecture: &Architecture) -> Result<()> {
+        if architecture.cell.shape().layer == Layer::Bases {
+            let what = "has no shader for basis functions, which the dendritic PLRNN sums over";
+            return Err(self.device.error(what));
+        }
+        Ok(())
+    }
+
     fn room(&self) -> Room {
         Room {
             binding_bytes: self.device.capabilities.binding_bytes,
@@ -417,6 +427,7 @@ impl GpuEngine {
         trains: bool,
         mut collect: impl FnMut(&mut Device, &Places, &[Job]) -> std::result::Result<Vec<T>, Failure>,
     ) -> Result<Vec<T>> {
+        self.check(architecture)?;
         let mut out: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
         for class in by_shape(jobs) {
             let of_class: Vec<Job> = class.iter().map(|&j| jobs[j]).collect();
@@ -710,6 +721,7 @@ impl Engine for GpuEngine {
     }
 
     fn advance(&mut self, plan: &Plan, learners: &mut [Learner]) -> Result<Vec<Progress>> {
+        self.check(plan.architecture)?;
         // What the learners will be, once nothing can fail any more.
         let mut states: Vec<Option<LearnerState>> = learners.iter().map(|_| None).collect();
         let mut progress: Vec<Progress> = learners.iter().map(|_| Progress::default()).collect();

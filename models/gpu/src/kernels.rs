@@ -411,7 +411,8 @@ pub fn products(places: &Places, gathered: bool) -> Vec<(Kernel, ProductSize)> {
     let problem = &places.problem;
     let a = &problem.architecture;
     let shape = a.cell.shape();
-    let hidden = if shape.has_hidden { a.hidden } else { 0 };
+    let functions = problem.layer_rows();
+    let hidden = if shape.has_hidden { functions } else { 0 };
     let gate_rows = shape.gates * a.units;
     let (before, before_rows) = rates_before(problem);
     let (after, after_rows) = rates_of_states(problem);
@@ -443,7 +444,7 @@ pub fn products(places: &Places, gathered: bool) -> Vec<(Kernel, ProductSize)> {
         rows: if gathered { 0 } else { gate_rows },
         columns: a.recurrent_columns(),
         left: gates.into(),
-        right: if shape.has_hidden {
+        right: if functions > 0 {
             "history[history_at(HIDDEN_VALUES_AT, HIDDEN, time, column, quad)]".into()
         } else {
             format!("history[history_at({before}, {before_rows}, time, column, quad)]")
@@ -514,7 +515,7 @@ pub fn products(places: &Places, gathered: bool) -> Vec<(Kernel, ProductSize)> {
     });
     texts.push(ProductText {
         label: "hidden_unit_gradient",
-        rows: shape.hidden_parameters.len() * hidden,
+        rows: shape.hidden_parameters.len() * functions,
         columns: 1,
         left: "history[history_at(D_HIDDEN_UNIT_AT, 0u, 0u, row, quad)]".into(),
         right: "Quad(1.0)".into(),

@@ -293,7 +293,7 @@ impl Program {
         let rows = a
             .state_dim()
             .max(p.problem.unit_gradients() * a.units)
-            .max(shape.hidden_parameters.len() * a.hidden);
+            .max(shape.hidden_parameters.len() * p.problem.layer_rows());
         list.add(
             self.start,
             &[blocks(rows * p.quads, 64)],
@@ -490,6 +490,7 @@ mod tests {
     use crate::layout::Problem;
     use nullcline_data::settings::{Settings, Value};
     use nullcline_models::architecture::{Architecture, CellKind, Readout};
+    use nullcline_models::cells::Layer;
     use nullcline_models::optimisers::{Optimiser, Rule};
     use nullcline_tasks::{Loss, Split};
     use proptest::prelude::*;
@@ -579,12 +580,18 @@ mod tests {
         }
     }
 
+    /// Every cell but those that the engine refuses.
+    fn shaded_cells() -> impl Iterator<Item = CellKind> {
+        let cells = CellKind::ALL.iter().copied();
+        cells.filter(|cell| cell.shape().layer != Layer::Bases)
+    }
+
     /// Every kernel of every cell, readout, loss and way to start, with operands and weights in workgroup
     /// memory and without, and every width of a thread's block.
     #[test]
     fn every_shader_is_valid() {
         let mut seen = HashSet::new();
-        for &cell in CellKind::ALL {
+        for cell in shaded_cells() {
             for readout in [
                 Readout::Linear,
                 Readout::LinearWithoutBias,
@@ -635,7 +642,7 @@ mod tests {
     /// And those whose sweep gathers gradients on the way.
     #[test]
     fn every_gathering_shader_is_valid() {
-        for &cell in CellKind::ALL {
+        for cell in shaded_cells() {
             for (units, inputs, observed) in [(64, 3, false), (17, 0, true), (71, 7, false)] {
                 let loss = Loss::MeanSquaredError;
                 let mut problem = problem(cell, Readout::Linear, loss, observed, observed, true);
@@ -645,7 +652,8 @@ mod tests {
                 let places = Places::new(problem, 5, 64);
                 let tilings = tilings(&places, 1000, &CARD);
                 assert_eq!(tilings.backward.gathers, gathers);
-                assert_eq!(gathers, cell.shape().gates == 1 && !cell.shape().has_hidden);
+                let alone = cell.shape().layer == Layer::Absent;
+                assert_eq!(gathers, cell.shape().gates == 1 && alone);
                 for kernel in &Program::new(places, tilings, true).kernels {
                     validate(kernel);
                 }
@@ -656,7 +664,7 @@ mod tests {
     /// And those of wide networks, whose threads have eight units where their gates are few.
     #[test]
     fn every_wide_shader_is_valid() {
-        for &cell in CellKind::ALL {
+        for cell in shaded_cells() {
             let mut problem = problem(
                 cell,
                 Readout::Linear,

@@ -6,6 +6,7 @@
 //! of gradients gathered in registers, which is made by tiles of one size.
 
 use nullcline_models::architecture::{Architecture, Layout, Readout};
+use nullcline_models::cells::Layer;
 use nullcline_tasks::Loss;
 
 /// Trials in a quad.
@@ -67,6 +68,14 @@ impl Problem {
             .max(gates)
     }
 
+    /// Functions that stand before W: of hidden units, or of the units; 0 where nothing does.
+    pub fn layer_rows(&self) -> usize {
+        match self.architecture.cell.shape().layer {
+            Layer::Absent => 0,
+            _ => self.architecture.recurrent_columns(),
+        }
+    }
+
     /// Columns of the inputs, and of the ones that biases are multiplied by.
     pub fn input_columns(&self) -> usize {
         self.architecture.inputs + usize::from(self.architecture.bias)
@@ -78,7 +87,7 @@ impl Problem {
         let shape = self.architecture.cell.shape();
         self.backward
             && shape.gates == 1
-            && !shape.has_hidden
+            && shape.layer == Layer::Absent
             && (16..=80).contains(&self.architecture.units)
             && self.input_columns() <= MORE
             // The derivative by the input part is that by the recurrent part.
@@ -121,8 +130,10 @@ pub struct Packed {
     pub units: usize,
     /// Padded columns of W.
     pub columns: usize,
-    /// Padded hidden units.
+    /// Padded functions before W, of hidden units or of units.
     pub hidden: usize,
+    /// Numbers of Wh, padded; 0 where there are no hidden units.
+    pub hidden_weights: usize,
     /// Padded outputs.
     pub outputs: usize,
     /// W as [gate, column, unit].
@@ -155,11 +166,8 @@ impl Packed {
         let a = &problem.architecture;
         let shape = a.cell.shape();
         let (units, columns) = (padded(a.units), padded(a.recurrent_columns()));
-        let hidden = if shape.has_hidden {
-            padded(a.hidden)
-        } else {
-            0
-        };
+        let hidden = padded(problem.layer_rows());
+        let hidden_weights = if shape.has_hidden { units * hidden } else { 0 };
         let outputs = padded(a.outputs);
         let mut next = 0;
         let mut take = |count: usize| {
@@ -178,8 +186,9 @@ impl Packed {
             outputs,
             recurrent_forward: take(shape.gates * columns * units),
             recurrent_backward: take(shape.gates * units * columns),
-            hidden_forward: take(units * hidden),
-            hidden_backward: take(hidden * units),
+            hidden_weights,
+            hidden_forward: take(hidden_weights),
+            hidden_backward: take(hidden_weights),
             readout_rows: take(readout * a.outputs * units),
             readout_columns: take(readout * units * outputs),
             inverse: take(inverse * a.outputs * units),
@@ -245,7 +254,7 @@ impl History {
         let backward = usize::from(problem.backward);
         let rates = usize::from(!shape.rate_is_state);
         let forcing = usize::from(problem.forcing);
-        let hidden = if shape.has_hidden { a.hidden } else { 0 };
+        let hidden = problem.layer_rows();
         let tape_rows = if problem.backward {
             shape.tape.max(problem.gate_rows()) * a.units
         } else {

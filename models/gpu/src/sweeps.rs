@@ -7,6 +7,7 @@
 
 use crate::layout::{Places, Problem, QUAD};
 use crate::text::{cell_functions, component, declarations, vector};
+use nullcline_models::cells::Layer;
 use std::fmt::Write;
 
 mod backward;
@@ -73,7 +74,6 @@ pub(crate) fn constants(places: &Places) -> String {
         ..
     } = places;
     let a = &problem.architecture;
-    let shape = a.cell.shape();
     let mut out = String::new();
     let mut constant = |name: &str, value: usize| {
         let _ = writeln!(out, "const {name}: u32 = {value}u;");
@@ -81,7 +81,7 @@ pub(crate) fn constants(places: &Places) -> String {
     constant("UNITS", a.units);
     constant("INPUTS", a.inputs);
     constant("OUTPUTS", a.outputs);
-    constant("HIDDEN", if shape.has_hidden { a.hidden } else { 0 });
+    constant("HIDDEN", problem.layer_rows());
     constant("STATE_ROWS", a.state_dim());
     constant("COLUMNS", a.recurrent_columns());
     constant("PARAMETERS", layout.total);
@@ -446,6 +446,28 @@ impl Sweeps<'_> {
             .collect()
     }
 
+    /// Adds to the accumulators of a sum the unit itself or, where the layer takes their mean from them, x - mean(x);
+    /// `value` reads a unit. Backwards it is the same.
+    fn of_units(&self, sum: &str, value: &impl Fn(&str) -> String) -> String {
+        let centred = self.problem().architecture.cell.shape().layer == Layer::CentredUnits;
+        let (mut out, less) = (String::new(), if centred { " - mean" } else { "" });
+        if centred {
+            let _ = write!(
+                out,
+                "
+            var mean = Quad(0.0);
+            for (var k = 0u; k < UNITS; k += 1u) {{ mean += {}; }}
+            mean *= 1.0 / f32(UNITS);",
+                value("k")
+            );
+        }
+        out += &self.rows(|i| {
+            let unit = value(&format!("first + {i}u"));
+            format!("\n            {sum}_0_{i} = {unit}{less};")
+        });
+        out
+    }
+
     /// Where a thread's block of number `block` lies.
     fn place_of_block() -> &'static str {
         "
@@ -573,7 +595,7 @@ impl Sweeps<'_> {
     fn weight_floats(places: &Places) -> usize {
         let packed = &places.packed;
         places.problem.architecture.cell.shape().gates * packed.columns * packed.units
-            + packed.units * packed.hidden
+            + packed.hidden_weights
     }
 
     /// Iterations of a loop over a thread's blocks, `inner` in each.

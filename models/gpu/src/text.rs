@@ -1,6 +1,7 @@
 //! The parts of a shader that come from the cell's own bodies, and what all shaders share.
 
 use nullcline_models::architecture::CellKind;
+use nullcline_models::cells::Layer;
 use nullcline_models::scalar::WGSL_PRELUDE;
 use std::fmt::Write;
 
@@ -56,7 +57,7 @@ fn cell_update_vjp(s: {s}, h: {s}, tape: {t}, p: {p}, dh: {s}) -> UpdateVjp {{
         body(bodies.update),
         body(bodies.update_vjp),
     );
-    if shape.has_hidden {
+    if shape.layer != Layer::Absent {
         let _ = write!(
             out,
             "struct HiddenVjp {{ dg: {one}, dc: {c} }}

@@ -121,7 +121,7 @@ fn every_cell_and_loss_agrees() {
     let _turn = turn();
     let Some(mut gpu) = engine() else { return };
     let mut worst = Worst::default();
-    for &cell in CellKind::ALL {
+    for cell in support::shaded_cells() {
         for loss in [Loss::MeanSquaredError, Loss::CrossEntropy] {
             let a = architecture(cell, Readout::Linear, [3, 9, 11, 3]);
             let masked = loss == Loss::CrossEntropy;
@@ -142,6 +142,8 @@ fn every_readout_start_and_forcing_agrees() {
     let mut worst = Worst::default();
     let cells = [
         CellKind::ClippedShallowPlrnn,
+        CellKind::MeanCentredPlrnn,
+        CellKind::AlmostLinearRnn,
         CellKind::LeakyCurrentTanh,
         CellKind::Gru,
         CellKind::Lstm,
@@ -198,6 +200,7 @@ fn edge_shapes_agree() {
             CellKind::LeakyRateTanh,
             CellKind::Gru,
             CellKind::ShallowPlrnn,
+            CellKind::MeanCentredPlrnn,
         ] {
             let a = architecture(cell, Readout::Linear, sizes);
             let trials = [trials(&a, batch, steps, k % 2 == 1, false, false, 5)];
@@ -215,6 +218,7 @@ fn edge_shapes_agree() {
         CellKind::LeakyRateTanh,
         CellKind::Lstm,
         CellKind::ClippedShallowPlrnn,
+        CellKind::AlmostLinearRnn,
     ] {
         let a = architecture(cell, Readout::Linear, [2, 512, 512, 2]);
         let trials = [trials(&a, 2, 2, false, false, false, 5)];
@@ -230,6 +234,25 @@ fn edge_shapes_agree() {
     println!("worst: {worst:?}");
 }
 
+#[test]
+fn what_has_no_shader_is_refused() {
+    let _turn = turn();
+    let Some(mut gpu) = engine() else { return };
+    for cell in [CellKind::DendriticPlrnn, CellKind::ClippedDendriticPlrnn] {
+        let a = architecture(cell, Readout::Linear, [1, 4, 3, 2]);
+        let trials = trials(&a, 2, 3, false, false, false, 1);
+        let p = vec![0.1; a.parameter_count()];
+        let job = Job {
+            parameters: &p,
+            trials: &trials,
+        };
+        let refused = gpu.gradients(&a, &plain(Loss::MeanSquaredError), &[job]);
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("basis functions"), "{refused}");
+        assert!(refused.contains("cpu"), "{refused}");
+    }
+}
+
 /// Architectures, sizes, losses and ways to start drawn at random.
 #[test]
 fn random_shapes_agree() {
@@ -238,7 +261,8 @@ fn random_shapes_agree() {
     let mut worst = Worst::default();
     for case in 0..14 {
         let mut random = support::random(100 + case);
-        let cell = CellKind::ALL[random.below(CellKind::ALL.len())];
+        let cells = support::shaded_cells();
+        let cell = cells[random.below(cells.len())];
         let units = 1 + random.below(40);
         let observed = random.below(2) == 0;
         let forced = observed && random.below(2) == 0 && cell.shape().states == 1;

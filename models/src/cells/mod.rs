@@ -4,15 +4,16 @@
 //!
 //! ```text
 //! r  = rate(s, p)                     what the other units see of the state, per unit
-//! q  = hidden(Wh r, c)                optional hidden layer, per hidden unit   (shallow PLRNN)
-//! zr = W q   (W r without a hidden layer)      G gates per unit
+//! q  = layer(r, c)                    what stands between the rates and W, see `Layer`: nothing, hidden units of
+//!                                     their own (shallow PLRNN), or a function of each unit (the other PLRNNs)
+//! zr = W q   (W r where nothing stands between)   G gates per unit
 //! zx = U x + b                                 G gates per unit, kept apart from zr (GRU)
 //! s' = update(s, zr, zx, p)           per unit
 //! y  = R rate(s') + d                 the readout, see `Architecture`
 //! ```
 //!
 //! s has S variables per unit (LSTM: h and c), p are parameters per unit (leak, diagonal of A), c are
-//! parameters per hidden unit. A cell is written once, by the [`cell!`](crate::cell) macro: its bodies are
+//! parameters of the layer. A cell is written once, by the [`cell!`](crate::cell) macro: its bodies are
 //! Rust functions generic over [`Scalar`] and, as text, WGSL. Beside each body stands
 //! its vector-Jacobian product, checked in this module's tests against dual numbers and, as WGSL, by naga.
 //! `update` leaves what its vector-Jacobian product needs on a `tape`, so that nothing is computed twice.
@@ -22,18 +23,36 @@ use crate::scalar::Scalar;
 mod gru;
 mod leaky;
 mod lstm;
+mod plrnn;
 mod shallow_plrnn;
 mod vanilla;
 
 pub use gru::Gru;
 pub use leaky::{LeakyCurrentRelu, LeakyCurrentTanh, LeakyRateRelu, LeakyRateTanh};
 pub use lstm::Lstm;
+pub use plrnn::{AlmostLinearRnn, ClippedDendriticPlrnn, DendriticPlrnn, MeanCentredPlrnn, Plrnn};
 pub use shallow_plrnn::{ClippedShallowPlrnn, ShallowPlrnn};
 pub use vanilla::{VanillaRelu, VanillaTanh};
 
 /// The largest number of state variables, gates, tape entries or parameters per unit of any cell:
 /// the size of the scratch arrays of a pointwise call.
 pub const MAX_SLOTS: usize = 8;
+
+/// What stands between the rates r and W. The function `hidden` is the cell's, c its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layer {
+    /// Nothing: zr = W r.
+    Absent,
+    /// Hidden units of their own: q = hidden(Wh r, c).
+    Hidden,
+    /// A function of each unit: q = hidden(r, c).
+    Units,
+    /// The same of what is left without the mean over the units: q = hidden(r - mean(r), c).
+    CentredUnits,
+    /// A sum over basis functions b of each unit i: q_i = sum_b hidden(r_i, c_ib), in which c_ib is a number for each
+    /// unit and basis function, then one for each basis function that all units share.
+    Bases,
+}
 
 /// The texts of a cell's bodies, which are WGSL statements as they stand.
 #[derive(Clone, Copy, Debug)]
@@ -67,9 +86,14 @@ pub trait Cell: Copy + Default + Send + Sync + 'static {
     const TAPE: usize;
     /// Names of the parameters per unit.
     const UNIT_PARAMETERS: &'static [&'static str];
-    /// Whether a hidden layer stands between the rates and W.
-    const HAS_HIDDEN: bool;
-    /// Names of the parameters per hidden unit.
+    /// What stands between the rates and W.
+    const LAYER: Layer;
+    /// Whether hidden units of their own do, with the matrix Wh.
+    const HAS_HIDDEN: bool = matches!(Self::LAYER, Layer::Hidden);
+    /// Whether anything does.
+    const HAS_LAYER: bool = !matches!(Self::LAYER, Layer::Absent);
+    /// Names of the parameters of the layer, per unit of it; for [`Layer::Bases`] that of each unit and basis
+    /// function, then that of each basis function.
     const HIDDEN_PARAMETERS: &'static [&'static str];
     /// True where `rate` is the first state variable itself, so that engines need not copy it.
     const RATE_IS_STATE: bool;
@@ -117,7 +141,7 @@ macro_rules! cell {
         rate($rs:ident, $rp:ident) -> ($rr:ident) { $($rate:tt)* }
         rate_vjp($vs:ident, $vr:ident, $vp:ident, $vdr:ident) -> ($vds:ident, $vdp:ident) { $($rate_vjp:tt)* }
         $(
-            hidden_parameters: [$($hidden_parameter:literal),*],
+            layer: $layer:ident, hidden_parameters: [$($hidden_parameter:literal),*],
             hidden($hg:ident, $hc:ident) -> ($hq:ident) { $($hidden:tt)* }
             hidden_vjp($wg:ident, $wq:ident, $wc:ident, $wdq:ident) -> ($wdg:ident, $wdc:ident) { $($hidden_vjp:tt)* }
         )?
@@ -131,14 +155,18 @@ macro_rules! cell {
 
         #[allow(unused_imports, unused_variables)]
         const _: () = {
-            use $crate::cells::{Bodies, Cell};
+            use $crate::cells::{Bodies, Cell, Layer};
             use $crate::scalar::*;
             impl Cell for $name {
                 const STATES: usize = $states;
                 const GATES: usize = $gates;
                 const TAPE: usize = $tape_len;
                 const UNIT_PARAMETERS: &'static [&'static str] = &[$($unit),*];
-                const HAS_HIDDEN: bool = false $(|| { let _: &[&str] = &[$($hidden_parameter),*]; true })?;
+                const LAYER: Layer = {
+                    let layer = Layer::Absent;
+                    $( let layer = Layer::$layer; )?
+                    layer
+                };
                 const HIDDEN_PARAMETERS: &'static [&'static str] = &[$($($hidden_parameter),*)?];
                 const RATE_IS_STATE: bool = $rate_is_state;
                 const GATES_ADD: bool = $gates_add;
@@ -298,7 +326,7 @@ mod tests {
         }
 
         // hidden
-        if C::HAS_HIDDEN {
+        if C::HAS_LAYER {
             let g = &zr[..1];
             let (mut q, mut dg, mut dc) = ([0.0], [f64::NAN], vec![f64::NAN; hiddens]);
             C::hidden(g, c, &mut q);

@@ -15,7 +15,7 @@ macro_rules! shallow_plrnn {
                 ds[0] = dr[0];
                 dp[0] = constant(0.0);
             }
-            hidden_parameters: ["h2"],
+            layer: Hidden, hidden_parameters: ["h2"],
             hidden($g, $c) -> (q) { q[0] = $q; }
             hidden_vjp($g, q, $c, $dq) -> (dg, dc) {
                 dg[0] = $dg;

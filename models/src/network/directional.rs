@@ -2,7 +2,7 @@
 
 use super::Network;
 use crate::architecture::with_cell;
-use crate::cells::{Cell, MAX_SLOTS};
+use crate::cells::{Cell, Layer, MAX_SLOTS};
 use crate::scalar::Dual;
 use std::ops::Range;
 
@@ -90,18 +90,34 @@ impl Network {
                 r[0]
             })
             .collect();
-        if C::HAS_HIDDEN {
-            let hidden = self.architecture.hidden;
-            let mut g = vec![zero; hidden];
-            add_product(&self.layout.hidden, &presynaptic, &mut g);
-            for (l, value) in g.iter_mut().enumerate() {
-                let names = C::HIDDEN_PARAMETERS.len();
-                let c = slots(&self.layout.hidden_unit, names, hidden, l);
-                let mut q = [zero];
-                C::hidden(&[*value], &c[..names], &mut q);
-                *value = q[0];
+        match C::LAYER {
+            Layer::Hidden => {
+                let mut g = vec![zero; self.architecture.hidden];
+                add_product(&self.layout.hidden, &presynaptic, &mut g);
+                presynaptic = g;
             }
-            presynaptic = g;
+            Layer::CentredUnits => {
+                let sum = presynaptic.iter().fold(zero, |sum, &rate| sum + rate);
+                let mean = sum / Dual::fixed(units as f64);
+                presynaptic.iter_mut().for_each(|rate| *rate = *rate - mean);
+            }
+            Layer::Absent | Layer::Units | Layer::Bases => {}
+        }
+        if C::HAS_LAYER {
+            let bases = self.architecture.bases();
+            for (i, value) in presynaptic.iter_mut().enumerate() {
+                let g = std::mem::replace(value, zero);
+                for l in i * bases..(i + 1) * bases {
+                    let mut c = [zero; MAX_SLOTS];
+                    for (k, c) in c.iter_mut().take(C::HIDDEN_PARAMETERS.len()).enumerate() {
+                        let at = self.architecture.layer_parameter(k, l);
+                        *c = parameter(self.layout.hidden_unit.start + at);
+                    }
+                    let mut q = [zero];
+                    C::hidden(&[g], &c[..C::HIDDEN_PARAMETERS.len()], &mut q);
+                    *value = *value + q[0];
+                }
+            }
         }
         let mut recurrent = vec![zero; gates * units];
         add_product(&self.layout.recurrent, &presynaptic, &mut recurrent);

@@ -1,8 +1,8 @@
 //! A network over boxes of states: enclosures of the step and of its Jacobian, for proofs.
 
-use super::{Network, Number, Slots, Step};
+use super::{Network, Number, Slots, Step, hidden_value};
 use crate::architecture::with_cell;
-use crate::cells::{Cell, MAX_SLOTS};
+use crate::cells::{Cell, Layer, MAX_SLOTS};
 use crate::interval::{Interval, rounding, underflow};
 
 /// Half the width of the first box that is tried as a trap: states of bounded cells are below 1.
@@ -53,9 +53,11 @@ impl Network {
         let step = self.step_with_slopes(state, input, next);
         let shape = self.architecture.cell.shape();
         let (units, dim) = (self.architecture.units, self.state_dim());
-        let through_hidden = shape
-            .has_hidden
-            .then(|| self.recurrent_through_hidden_enclosed(&step.hidden_slopes));
+        let through_hidden = match shape.layer {
+            Layer::Absent => None,
+            Layer::Hidden => Some(self.recurrent_through_hidden_enclosed(&step.hidden_slopes)),
+            _ => Some(self.recurrent_through_units_enclosed(&step.hidden_slopes)),
+        };
         let weights = match &through_hidden {
             Some(product) => &product.midpoint[..],
             None => &self.parameters[self.layout.recurrent.clone()],
@@ -139,18 +141,10 @@ impl Network {
         let mut half_widths = vec![FIRST_TRAP; self.state_dim()];
         for _ in 0..DOUBLINGS {
             let state: Vec<Interval> = half_widths.iter().map(|&r| Interval::new(-r, r)).collect();
-            let mut presynaptic: Vec<Interval> = (0..units)
+            let rates: Vec<Interval> = (0..units)
                 .map(|i| self.rate_of::<C, Interval>(&state, i))
                 .collect();
-            if C::HAS_HIDDEN {
-                let mut g = vec![Interval::point(0.0); self.architecture.hidden];
-                Interval::add_product(&self.hidden_columns, &presynaptic, &mut g);
-                for (l, g) in g.iter_mut().enumerate() {
-                    let c = self.hidden_parameters::<C, Interval>(l);
-                    *g = hidden_range::<C>(*g, &c[..C::HIDDEN_PARAMETERS.len()]);
-                }
-                presynaptic = g;
-            }
+            let presynaptic = self.presynaptic::<C, Interval>(rates, None, hidden_range::<C>);
             let (recurrent, from_input) = self.gates::<Interval>(&presynaptic, input);
             let pick = |from: &[Interval], count: usize, i: usize| {
                 let mut slots = [Interval::point(0.0); MAX_SLOTS];
@@ -180,6 +174,30 @@ impl Network {
             }
         }
         None
+    }
+
+    /// M = W diag(q') or, of units less their mean, W diag(q') (1 - 1 1' / units), `[gates * units, units]`, with q' known
+    /// to lie in intervals.
+    fn recurrent_through_units_enclosed(&self, slopes: &[Interval]) -> Enclosed {
+        let units = self.architecture.units;
+        let centred = self.architecture.cell.shape().layer == Layer::CentredUnits;
+        let w = &self.parameters[self.layout.recurrent.clone()];
+        let mut product = Vec::with_capacity(w.len());
+        for weights in w.chunks_exact(units.max(1)) {
+            let weights = weights.iter().zip(slopes);
+            let row = weights.map(|(&w, &slope)| Interval::point(w) * slope);
+            if centred {
+                let row: Vec<Interval> = row.collect();
+                let zero = Interval::point(0.0);
+                let sum = row.iter().fold(zero, |sum, &entry| sum + entry);
+                let mean = sum / Interval::point(units as f64);
+                product.extend(row.into_iter().map(|entry| entry - mean));
+            } else {
+                product.extend(row);
+            }
+        }
+        let (midpoint, radius) = split(&product);
+        Enclosed { midpoint, radius }
     }
 
     /// M = W diag(q') Wh, `[gates * units, units]`, with q' known to lie in intervals.
@@ -224,11 +242,7 @@ impl Network {
 /// The values of a hidden unit over an interval of its argument, to about a rounding error: halved towards the kinks,
 /// with the mean value form where the slope hardly varies.
 fn hidden_range<C: Cell>(g: Interval, c: &[Interval]) -> Interval {
-    let value = |g: Interval| {
-        let mut q = [Interval::point(0.0)];
-        C::hidden(&[g], c, &mut q);
-        q[0]
-    };
+    let value = |g: Interval| hidden_value::<C, Interval>(g, c);
     let mut range: Option<Interval> = None;
     let mut pieces = vec![(g, 0)];
     while let Some((g, halvings)) = pieces.pop() {
@@ -348,12 +362,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn network(cell: CellKind, units: usize, numbers: &[f64]) -> Network {
-        let has_hidden = cell.shape().has_hidden;
         let architecture = Architecture {
             cell,
             inputs: 2,
             units,
-            hidden: if has_hidden { units + 2 } else { 0 },
+            hidden: if cell.takes_hidden() { units + 2 } else { 0 },
             outputs: 1,
             bias: true,
             readout: Readout::Linear,
@@ -376,7 +389,8 @@ mod tests {
             }
             let trap = network.trapping_box(&[0.5, -0.5]);
             let name = cell.name();
-            let bounded = !format!("{cell:?}").contains("Relu") && cell != CellKind::ShallowPlrnn;
+            let clipped = name.starts_with("clipped");
+            let bounded = !name.ends_with("relu") && (clipped || !cell.is_plrnn());
             if bounded {
                 assert!(trap.is_some(), "{name}");
             }
@@ -445,7 +459,7 @@ mod tests {
                     prop_assert!((fx[i] - fy[i] - middle).abs() <= slack, "{} {i}", cell.name());
                 }
                 // A narrow box away from the kinks is enclosed narrowly.
-                if size == 1e-12 && !format!("{cell:?}").contains("lu") && !cell.shape().has_hidden {
+                if size == 1e-12 && !format!("{cell:?}").contains("lu") && !cell.is_plrnn() {
                     prop_assert!(radius.iter().all(|&r| r < 1e-10), "{}", cell.name());
                 }
             }

@@ -92,6 +92,7 @@ mod tests {
     use super::*;
     use crate::architecture::{Architecture, CellKind, Readout};
     use crate::interval::Interval;
+    use crate::network::tests::shallow_equivalent;
     use ndarray::Array2;
     use proptest::prelude::*;
 
@@ -102,11 +103,7 @@ mod tests {
             cell,
             inputs: 2,
             units,
-            hidden: if cell.shape().has_hidden {
-                units + 2
-            } else {
-                0
-            },
+            hidden: if cell.takes_hidden() { units + 2 } else { 0 },
             outputs: 2,
             bias: true,
             readout,
@@ -117,8 +114,10 @@ mod tests {
         Network::from_f64(architecture, parameters)
     }
 
-    /// The same network with every weight that leads out of a unit set to zero.
+    /// The same network with every weight that leads out of a unit set to zero. Where W sees functions of the units, a
+    /// unit that is seen at 0 may still be seen: there the weights are those of the hidden units that do the same.
     fn cut_off(network: &Network, unit: usize) -> Network {
+        let network = &shallow_equivalent(network);
         let layout = network.layout.clone();
         let mut parameters = network.parameters.clone();
         let units = network.architecture.units;
@@ -288,6 +287,11 @@ mod tests {
             CellKind::LeakyCurrentRelu,
             CellKind::ShallowPlrnn,
             CellKind::ClippedShallowPlrnn,
+            CellKind::Plrnn,
+            CellKind::MeanCentredPlrnn,
+            CellKind::DendriticPlrnn,
+            CellKind::ClippedDendriticPlrnn,
+            CellKind::AlmostLinearRnn,
         ] {
             let lesioned = network(cell, 4, Readout::Linear, &numbers)
                 .with_lesion(&Lesion::new().silence(1))

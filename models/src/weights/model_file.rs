@@ -2,6 +2,7 @@
 //! another program may differ, and the arrays.
 
 use crate::architecture::CellKind;
+use crate::cells::Layer;
 use crate::registry::{MODELS, ModelKind};
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
 use std::sync::LazyLock;
@@ -11,9 +12,9 @@ use std::sync::LazyLock;
 pub(super) enum Family {
     /// An array for each parameter of the cell.
     Cell,
-    /// z' = A z + W relu(z) + h + C x, as a shallow PLRNN.
+    /// z' = A z + W relu(z) + h + C x, with a relu in all units or some, perhaps of z - mean(z).
     Plrnn,
-    /// z' = A z + W sum_b alpha_b relu(z - H_b) + h + C x, as a shallow PLRNN.
+    /// z' = A z + W sum_b alpha_b relu(z - H_b) + h + C x.
     Dendritic,
 }
 
@@ -34,15 +35,15 @@ pub(super) struct FileKind {
 
 /// Every kind that a model file may name.
 pub(super) static FILE_KINDS: LazyLock<Vec<FileKind>> = LazyLock::new(|| {
-    let mut kinds = Vec::new();
-    for model in MODELS {
-        kinds.push(file_kind(model.name, model, Family::Cell));
-        if cell_of(model).shape().has_hidden {
-            kinds.push(file_kind("plrnn", model, Family::Plrnn));
-            kinds.push(file_kind("dendritic_plrnn", model, Family::Dendritic));
-        }
-    }
-    kinds
+    let family = |model| match cell_of(model).shape().layer {
+        Layer::Absent | Layer::Hidden => Family::Cell,
+        Layer::Units | Layer::CentredUnits => Family::Plrnn,
+        Layer::Bases => Family::Dendritic,
+    };
+    MODELS
+        .iter()
+        .map(|model| file_kind(model.name, model, family(model)))
+        .collect()
 });
 
 /// The keys of a model file for each kind: (kind, those of the top level, those of `[arrays]`).
@@ -60,26 +61,11 @@ fn cell_of(model: &ModelKind) -> CellKind {
 
 fn file_kind(name: &'static str, model: &'static ModelKind, family: Family) -> FileKind {
     let shape = cell_of(model).shape();
+    let plrnn = cell_of(model).is_plrnn();
     let has_leak = shape.unit_parameters.contains(&"leak");
     let of_model = model.keys.iter().flat_map(|keys| keys.iter());
     let mut keys = vec![KIND];
-    match family {
-        Family::Cell => keys.extend(of_model),
-        Family::Plrnn => {
-            keys.extend(of_model.filter(|key| !matches!(key.name, "hidden" | "clipped")))
-        }
-        // Theirs is clipped only where its name says so.
-        Family::Dendritic => {
-            keys.extend(of_model.filter(|key| key.name != "hidden").map(|key| Key {
-                default: if key.name == "clipped" {
-                    Preset::Flag(false)
-                } else {
-                    key.default
-                },
-                ..*key
-            }))
-        }
-    }
+    keys.extend(of_model);
     keys.extend(ORIENTATION);
     match name {
         "gru" => keys.extend(GRU),
@@ -91,7 +77,7 @@ fn file_kind(name: &'static str, model: &'static ModelKind, family: Family) -> F
     if has_leak {
         keys.extend(LEAK);
     }
-    if shape.has_hidden {
+    if matches!(name, "plrnn" | "dendritic_plrnn" | "shallow_plrnn") {
         keys.extend(MEAN_CENTRED);
     }
 
@@ -100,7 +86,7 @@ fn file_kind(name: &'static str, model: &'static ModelKind, family: Family) -> F
         arrays.push(HIDDEN);
     }
     arrays.extend(INPUT);
-    if !shape.has_hidden {
+    if !plrnn {
         arrays.extend([JOINT, RECURRENT_BIAS]);
     }
     let per_unit = |name: &'static str| Key { name, ..PER_UNIT };
@@ -119,11 +105,12 @@ fn file_kind(name: &'static str, model: &'static ModelKind, family: Family) -> F
             name,
             ..PER_HIDDEN_UNIT
         })),
+        Family::Plrnn if name == "almost_linear_rnn" => arrays.extend([JOINT_A, SLOPE]),
         Family::Plrnn => arrays.push(JOINT_A),
         Family::Dendritic => arrays.extend([JOINT_A, ALPHAS, THRESHOLDS]),
     }
     arrays.push(READOUT);
-    if !shape.has_hidden {
+    if !plrnn {
         // The observation model of a PLRNN has no bias.
         arrays.push(READOUT_BIAS);
     }
@@ -171,7 +158,7 @@ const KIND: Key = Key {
     kind: Kind::Text,
     default: Preset::Required,
     unit: "",
-    doc: "The cell: one that `nullcline list cells` names, plrnn or dendritic_plrnn.",
+    doc: "The cell: one that `nullcline list cells` names.",
 };
 
 const ORIENTATION: [Key; 2] = [
@@ -293,7 +280,7 @@ const MEAN_CENTRED: [Key; 1] = [Key {
     kind: Kind::Flag,
     default: Preset::Flag(false),
     unit: "",
-    doc: "Whether the mean over all units is taken from z before relu; it becomes part of W2.",
+    doc: "Whether the mean over all units is taken from z before relu: a mean-centred PLRNN, or part of W2.",
 }];
 
 const AL_RNN: [Key; 1] = [Key {
@@ -304,7 +291,7 @@ const AL_RNN: [Key; 1] = [Key {
     },
     default: Preset::Integer(0),
     unit: "",
-    doc: "So many units, the first, have no relu (almost-linear RNN, Brenner et al. 2024): z = relu(z) - relu(-z).",
+    doc: "So many units, the first, have no relu: an almost-linear RNN (Brenner et al. 2024).",
 }];
 
 const DENDRITIC: [Key; 1] = [Key {
@@ -369,6 +356,10 @@ const JOINT_A: Key = array(
     "A and W as one matrix: A is its diagonal, W the rest.",
 );
 const ALPHAS: Key = array("alphas", "The slope of each basis function.");
+const SLOPE: Key = array(
+    "slope",
+    "1 for each linear unit, 0 for each with a relu, in place of the key `relu_units`.",
+);
 const THRESHOLDS: Key = array("thresholds", "H, from basis functions to units.");
 const READOUT: Key = array("readout", "R (B of a PLRNN), from units to outputs.");
 const READOUT_BIAS: Key = array("readout_bias", "The bias of the readout.");
@@ -384,7 +375,7 @@ mod tests {
 
     #[test]
     fn schemas_are_sound() {
-        assert_eq!(FILE_KINDS.len(), MODELS.len() + 2);
+        assert_eq!(FILE_KINDS.len(), MODELS.len());
         for (name, keys, arrays) in model_file_keys() {
             assert_eq!(schema_faults(&[keys]), Vec::<String>::new(), "{name}");
             assert_eq!(

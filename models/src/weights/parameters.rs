@@ -4,18 +4,23 @@ use super::report::{Report, role};
 use super::source::{Gates, Source};
 use super::{fault, place};
 use crate::architecture::CellKind;
+use crate::registry::ModelKind;
 use nullcline_data::{Error, Result};
 use std::collections::BTreeMap;
 
 /// The parameters of a network by name, in this program's order, and the sizes that they have.
 pub(super) struct Parameters {
     pub(super) units: usize,
-    /// Units of the hidden layer; 0 without one.
+    /// Units of the hidden layer, or basis functions of each unit; 0 without either.
     pub(super) hidden: usize,
     pub(super) inputs: usize,
     pub(super) values: BTreeMap<&'static str, Vec<f64>>,
     /// The leak of all units, where a key of the model file gives it.
     pub(super) leak: Option<f64>,
+    /// The cell they are of, where it is not that of the model file's kind.
+    pub(super) model: Option<&'static ModelKind>,
+    /// Units with a relu, of an almost-linear RNN.
+    pub(super) relu_units: Option<usize>,
 }
 
 /// The parameters of a cell that the file holds as they are, up to conventions.
@@ -154,6 +159,8 @@ pub(super) fn of_cell(source: &Source, report: &mut Report) -> Result<Parameters
         inputs,
         values,
         leak,
+        model: None,
+        relu_units: None,
     })
 }
 

@@ -1,12 +1,18 @@
-//! Piecewise-linear networks without a hidden layer as shallow ones, whose step is
-//! z' = A z + W1 relu(W2 z + h2) + h1 + C x.
+//! Piecewise-linear networks without a hidden layer, z' = A z + W q + h + C x: as such where this program has the cell,
+//! else as shallow ones, whose step is z' = A z + W1 relu(W2 z + h2) + h1 + C x.
 //!
 //! ```text
-//! PLRNN           z' = A z + W relu(z) + h                       W1 = W          W2 = 1         h2 = 0
-//! linear units    relu(z_i) - relu(-z_i) = z_i                   W1 = [w, -w]    W2 = [e, -e]   h2 = 0
-//! dendritic       z' = A z + W sum_b alpha_b relu(z - H_b) + h   W1 = [alpha_b W]  W2 = [1]     h2 = [-H_b]
-//! clipped         relu(z - H_b) - relu(z) in the sum             the same, in the clipped shallow PLRNN
-//! mean-centred    relu of z - mean(z)                            W2 (1 - 1 1^T / M)
+//! q = relu(z), W without a diagonal             plrnn
+//! the same of z - mean(z)                       mean_centred_plrnn
+//! q = relu(z), of the first units z; any W      almost_linear_rnn
+//! q = sum_b alpha_b relu(z - H_b), or clipped   dendritic_plrnn
+//! anything else of z - mean(z)                  shallow_plrnn:
+//!
+//! relu(z)                            W1 = W           W2 = 1         h2 = 0
+//! relu(z_i) - relu(-z_i) = z_i       W1 = [w, -w]     W2 = [e, -e]   h2 = 0
+//! alpha_b relu(z - H_b)              W1 = [alpha_b W] W2 = [1]       h2 = [-H_b]
+//! relu(z - H_b) - relu(z)            the same, in the clipped shallow PLRNN
+//! of z - mean(z)                     W2 (1 - 1 1^T / M)
 //! ```
 //!
 //! Everywhere A is diagonal, h1 = h.
@@ -15,10 +21,11 @@ use super::model_file::Family;
 use super::parameters::{MEAN_CENTRED, Parameters, centre};
 use super::report::Report;
 use super::source::Source;
+use crate::registry;
 use nullcline_data::Result;
 use std::collections::BTreeMap;
 
-/// The parameters of the shallow PLRNN that a PLRNN is.
+/// The parameters of a PLRNN, of the cell that says them with the fewest numbers.
 pub(super) fn parameters(source: &Source, report: &mut Report) -> Result<Parameters> {
     let gates = source.gates()?;
     let square = |rows: usize, columns: usize| rows == columns && rows > 0;
@@ -58,84 +65,133 @@ pub(super) fn parameters(source: &Source, report: &mut Report) -> Result<Paramet
     report.array(name, "h, bias", &[]);
     let bias = source.vector("bias", name, units)?;
 
-    // A hidden unit is relu(sign z_unit + h2), and W weighs it with the factor.
-    let mut hidden_units: Vec<HiddenUnit> = Vec::new();
-    match source.kind.family {
-        Family::Dendritic => dendrites(source, units, &mut hidden_units, report)?,
-        _ => {
-            let linear = source.settings.count("linear_units");
-            if linear > units {
-                let found = linear.to_string();
-                return Err(source.setting(
-                    "linear_units",
-                    &found,
-                    &format!("at most {units}, the units"),
-                ));
-            }
-            for unit in 0..units {
-                hidden_units.push(HiddenUnit {
-                    unit,
-                    sign: 1.0,
-                    factor: 1.0,
-                    h2: 0.0,
-                });
-                if unit < linear {
-                    hidden_units.push(HiddenUnit {
-                        unit,
-                        sign: -1.0,
-                        factor: -1.0,
-                        h2: 0.0,
-                    });
-                }
-            }
-            let linear = match linear {
-                0 => String::new(),
-                linear => {
-                    format!(", the first {linear} units without relu: z = relu(z) - relu(-z)")
-                }
-            };
-            report.note(format!(
-                "plrnn: z' = A z + W relu(z) + h + C x{linear}; the same as a shallow PLRNN with W1 = W, W2 = 1, \
-                 h1 = h, h2 = 0"
-            ));
-        }
-    }
-    let hidden = hidden_units.len();
-    let mut w1 = vec![0.0; units * hidden];
-    let mut w2 = vec![0.0; hidden * units];
-    for (
-        column,
-        HiddenUnit {
-            unit, sign, factor, ..
-        },
-    ) in hidden_units.iter().enumerate()
-    {
-        for to in 0..units {
-            w1[to * hidden + column] = factor * w[to * units + unit];
-        }
-        w2[column * units + unit] = *sign;
-    }
-    if source.settings.flag("mean_centred") {
-        centre(&mut w2, units);
-        report.note(MEAN_CENTRED);
-    }
     let inputs = input.as_ref().map_or(0, |matrix| matrix.columns);
-    Ok(Parameters {
+    let mut parameters = Parameters {
         units,
-        hidden,
+        hidden: 0,
         inputs,
         values: BTreeMap::from([
             ("a", a),
-            ("recurrent", w1),
-            ("hidden", w2),
-            ("h2", hidden_units.iter().map(|unit| unit.h2).collect()),
             ("bias", bias),
             ("input", input.map_or_else(Vec::new, |matrix| matrix.values)),
         ]),
         leak: None,
-    })
+        model: None,
+        relu_units: None,
+    };
+    let mean_centred = match source.kind.name {
+        "mean_centred_plrnn" => true,
+        "almost_linear_rnn" => false,
+        _ => source.settings.flag("mean_centred"),
+    };
+    if source.kind.family == Family::Dendritic {
+        let dendrites = Dendrites::read(source, units, report)?;
+        if mean_centred {
+            parameters.hidden_layer(&w, &dendrites.hidden_units(units), report);
+        } else {
+            parameters.hidden = dendrites.alphas.len();
+            parameters.values.insert("recurrent", w);
+            parameters.values.insert("alphas", dendrites.alphas);
+            parameters.values.insert("thresholds", dendrites.thresholds);
+        }
+        return Ok(parameters);
+    }
+    let slopes = slopes(source, units, report)?;
+    let rectified = slopes.iter().all(|&slope| slope == 0.0);
+    let has_diagonal = w.iter().step_by(units + 1).any(|&w| w != 0.0);
+    if mean_centred && (has_diagonal || !rectified) {
+        let units = slopes.iter().enumerate().flat_map(|(unit, &slope)| {
+            let part = |sign: f64, factor| HiddenUnit {
+                unit,
+                sign,
+                factor,
+                h2: 0.0,
+            };
+            [part(1.0, 1.0), part(-1.0, -slope)]
+        });
+        let units: Vec<HiddenUnit> = units.filter(|unit| unit.factor != 0.0).collect();
+        report.note(
+            "z' = A z + W relu(z) + h + C x, W with a diagonal or some units without relu, z = relu(z) - relu(-z): as a \
+             shallow PLRNN with W1 = W, W2 = 1, h1 = h, h2 = 0",
+        );
+        parameters.hidden_layer(&w, &units, report);
+        return Ok(parameters);
+    }
+    parameters.values.insert("recurrent", w);
+    parameters.model = registry::kind(match (mean_centred, rectified && !has_diagonal) {
+        (true, _) => "mean_centred_plrnn",
+        (false, true) if source.kind.name == "plrnn" => "plrnn",
+        (false, _) => {
+            if has_diagonal && source.kind.name == "plrnn" {
+                report.note(
+                    "W has a diagonal of its own: an almost-linear RNN, of which no plrnn has one",
+                );
+            }
+            parameters.relu_units = Some(slopes.iter().filter(|&&slope| slope != 1.0).count());
+            parameters.values.insert("slope", slopes);
+            "almost_linear_rnn"
+        }
+    });
+    Ok(parameters)
 }
 
+/// The slope below zero of what W sees of each unit: 1 of linear units, 0 of those with a relu.
+fn slopes(source: &Source, units: usize, report: &mut Report) -> Result<Vec<f64>> {
+    if let Some(name) = source.name("slope")? {
+        report.array(
+            name,
+            "slope of each unit below zero, 1 where it is linear",
+            &[],
+        );
+        return source.vector("slope", name, units);
+    }
+    let (key, linear) = match source.kind.name {
+        "plrnn" => ("linear_units", Some(source.settings.count("linear_units"))),
+        "almost_linear_rnn" => {
+            let rectified = source.settings.count("relu_units");
+            ("relu_units", units.checked_sub(rectified))
+        }
+        _ => ("", Some(0)),
+    };
+    match linear {
+        Some(linear) if linear <= units => {
+            if key == "linear_units" && linear > 0 {
+                report.note(format!("the first {linear} units have no relu"));
+            }
+            Ok((0..units)
+                .map(|unit| if unit < linear { 1.0 } else { 0.0 })
+                .collect())
+        }
+        _ => {
+            let found = source.settings.count(key).to_string();
+            Err(source.setting(key, &found, &format!("at most {units}, the units")))
+        }
+    }
+}
+
+impl Parameters {
+    /// Makes them those of a shallow PLRNN of z - mean(z): W1 from W, W2 and h2 from the hidden units.
+    fn hidden_layer(&mut self, w: &[f64], hidden_units: &[HiddenUnit], report: &mut Report) {
+        let (units, hidden) = (self.units, hidden_units.len());
+        let mut w1 = vec![0.0; units * hidden];
+        let mut w2 = vec![0.0; hidden * units];
+        for (column, hidden_unit) in hidden_units.iter().enumerate() {
+            for to in 0..units {
+                w1[to * hidden + column] = hidden_unit.factor * w[to * units + hidden_unit.unit];
+            }
+            w2[column * units + hidden_unit.unit] = hidden_unit.sign;
+        }
+        centre(&mut w2, units);
+        report.note(MEAN_CENTRED);
+        self.hidden = hidden;
+        self.model = registry::kind("shallow_plrnn");
+        let h2 = hidden_units.iter().map(|unit| unit.h2).collect();
+        self.values
+            .extend([("recurrent", w1), ("hidden", w2), ("h2", h2)]);
+    }
+}
+
+/// relu(sign z_unit + h2), which W weighs with the factor.
 struct HiddenUnit {
     unit: usize,
     sign: f64,
@@ -143,51 +199,53 @@ struct HiddenUnit {
     h2: f64,
 }
 
-/// A hidden unit for every basis function of every unit.
-fn dendrites(
-    source: &Source,
-    units: usize,
-    hidden_units: &mut Vec<HiddenUnit>,
-    report: &mut Report,
-) -> Result<()> {
-    let name = source
-        .name("thresholds")?
-        .ok_or_else(|| source.missing("thresholds"))?;
-    let to = units.to_string();
-    let alphas_name = source
-        .name("alphas")?
-        .ok_or_else(|| source.missing("alphas"))?;
-    let bases = source.shape(alphas_name).iter().product::<usize>();
-    let from = bases.to_string();
-    let matrix = source.matrix("thresholds", name, [&to, &from], |rows, columns| {
-        (rows, columns) == (units, bases)
-    })?;
-    let alphas = source.vector("alphas", alphas_name, bases)?;
-    report.array(alphas_name, "alpha, of each basis function", &[]);
-    report.array(name, "H, thresholds", &matrix.details);
-    let plus = source.settings.text("threshold_sign") == "plus";
-    for (basis, factor) in alphas.into_iter().enumerate() {
-        for unit in 0..units {
-            let threshold = matrix.values[unit * bases + basis];
-            let h2 = if plus { threshold } else { -threshold };
-            hidden_units.push(HiddenUnit {
+/// The basis functions of a dendritic PLRNN: slopes alpha, `[bases]`, and thresholds H, `[units, bases]`, of
+/// relu(z - H).
+struct Dendrites {
+    alphas: Vec<f64>,
+    thresholds: Vec<f64>,
+}
+
+impl Dendrites {
+    fn read(source: &Source, units: usize, report: &mut Report) -> Result<Self> {
+        let name = source
+            .name("thresholds")?
+            .ok_or_else(|| source.missing("thresholds"))?;
+        let to = units.to_string();
+        let alphas_name = source
+            .name("alphas")?
+            .ok_or_else(|| source.missing("alphas"))?;
+        let bases = source.shape(alphas_name).iter().product::<usize>();
+        let from = bases.to_string();
+        let matrix = source.matrix("thresholds", name, [&to, &from], |rows, columns| {
+            (rows, columns) == (units, bases)
+        })?;
+        let alphas = source.vector("alphas", alphas_name, bases)?;
+        report.array(alphas_name, "alpha, of each basis function", &[]);
+        report.array(name, "H, thresholds", &matrix.details);
+        let mut thresholds = matrix.values;
+        if source.settings.text("threshold_sign") == "plus" {
+            thresholds
+                .iter_mut()
+                .for_each(|threshold| *threshold = -*threshold);
+            report.note("threshold_sign: relu(z + H) in the file, relu(z - H) here; H is negated");
+        }
+        Ok(Dendrites { alphas, thresholds })
+    }
+
+    /// A hidden unit for every basis function of every unit.
+    fn hidden_units(&self, units: usize) -> Vec<HiddenUnit> {
+        let bases = self.alphas.len();
+        let of_basis = |(basis, &factor): (usize, &f64)| {
+            let thresholds = self.thresholds[basis..].iter().step_by(bases);
+            let hidden_unit = move |(unit, &threshold): (usize, &f64)| HiddenUnit {
                 unit,
                 sign: 1.0,
                 factor,
-                h2,
-            });
-        }
+                h2: -threshold,
+            };
+            thresholds.take(units).enumerate().map(hidden_unit)
+        };
+        self.alphas.iter().enumerate().flat_map(of_basis).collect()
     }
-    let sign = if plus { "+" } else { "-" };
-    let (clip, cell) = if source.settings.flag("clipped") {
-        (" - relu(z)", "clipped shallow")
-    } else {
-        ("", "shallow")
-    };
-    report.note(format!(
-        "dendritic_plrnn: z' = A z + W sum_b alpha_b [relu(z {sign} H_b){clip}] + h + C x, {bases} basis functions; the \
-         same as a {cell} PLRNN with W1 = [alpha_b W], W2 = [1], h1 = h, h2 = [{}H_b]",
-        if plus { "" } else { "-" }
-    ));
-    Ok(())
 }

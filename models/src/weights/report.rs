@@ -2,6 +2,7 @@
 
 use super::place;
 use crate::architecture::{Architecture, CellKind, Readout};
+use crate::cells::Layer;
 use nullcline_data::tensors::Tensors;
 
 /// Arrays that are not used are listed by name up to this many.
@@ -96,9 +97,10 @@ impl Report {
 
 /// The line that says what a network is.
 fn summary(architecture: &Architecture) -> String {
-    let hidden = match architecture.hidden {
-        0 => String::new(),
-        hidden => format!(", {hidden} hidden units"),
+    let hidden = match (architecture.cell.shape().layer, architecture.hidden) {
+        (Layer::Hidden, hidden) => format!(", {hidden} hidden units"),
+        (Layer::Bases, bases) => format!(", {bases} basis functions"),
+        _ => String::new(),
     };
     format!(
         "cell {}: {} units{hidden}, inputs {}, outputs {}",
@@ -153,6 +155,27 @@ const EQUATIONS: &[(CellKind, &str, &str)] = &[
         "z' = A z + W1 [relu(W2 z + h2) - relu(W2 z)] + h1 + C x",
         "z",
     ),
+    (CellKind::Plrnn, "z' = A z + W relu(z) + h + C x", "z"),
+    (
+        CellKind::MeanCentredPlrnn,
+        "z' = A z + W relu(z - mean(z)) + h + C x",
+        "z",
+    ),
+    (
+        CellKind::DendriticPlrnn,
+        "z' = A z + W sum_b alpha_b relu(z - H_b) + h + C x",
+        "z",
+    ),
+    (
+        CellKind::ClippedDendriticPlrnn,
+        "z' = A z + W sum_b alpha_b [relu(z - H_b) - relu(z)] + h + C x",
+        "z",
+    ),
+    (
+        CellKind::AlmostLinearRnn,
+        "z' = A z + W [z, relu(z)] + h + C x, relu in the last units alone",
+        "z",
+    ),
 ];
 
 /// How the output is read.
@@ -177,14 +200,28 @@ fn readout(architecture: &Architecture) -> String {
 
 /// The symbol of a parameter: PLRNNs have those of their literature.
 pub(crate) fn symbol(parameter: &str, cell: CellKind) -> &'static str {
-    match (parameter, cell.shape().has_hidden) {
-        ("recurrent", false) => "W",
-        ("recurrent", true) => "W1",
+    let shallow = cell.shape().has_hidden;
+    match (parameter, cell.is_plrnn()) {
+        ("recurrent", _) => {
+            if shallow {
+                "W1"
+            } else {
+                "W"
+            }
+        }
         ("hidden", _) => "W2",
         ("input", false) => "U",
         ("input", true) => "C",
         ("bias", false) => "b",
-        ("bias", true) => "h1",
+        ("bias", true) => {
+            if shallow {
+                "h1"
+            } else {
+                "h"
+            }
+        }
+        ("alphas", _) => "alpha",
+        ("thresholds", _) => "H",
         ("recurrent_bias", _) => "c",
         ("leak", _) => "a",
         ("a", _) => "A",

@@ -28,7 +28,13 @@ impl Sweeps<'_> {
         let mut step = 1 + self.block_iterations(p.units, iterations(a.outputs, 0));
         if p.hidden > 0 {
             step += self.block_iterations(p.hidden, transposed);
-            step += self.block_iterations(p.units, iterations(p.hidden / 4, 0));
+            // A product with Wh, or the mean of the units.
+            let inner = if p.hidden_weights > 0 {
+                p.hidden / 4
+            } else {
+                a.units
+            };
+            step += self.block_iterations(p.units, iterations(inner, 0));
         } else {
             step += self.block_iterations(p.columns, transposed);
         }
@@ -56,13 +62,14 @@ impl Sweeps<'_> {
             written |= writes::SUMS;
         }
         let mut out = self.header(written, &variables);
+        let has_layer = problem.layer_rows() > 0;
         let hidden_at = shape.gates * p.units * tile;
         let single = self.single(p.units);
         let mut body = String::new();
         if placement.weights {
             body += &self.load_weights(&[
                 (p.recurrent_backward, shape.gates * p.columns * p.units),
-                (p.hidden_backward, p.units * p.hidden),
+                (p.hidden_backward, p.hidden_weights),
             ]);
         }
         if placement.operands {
@@ -157,7 +164,7 @@ impl Sweeps<'_> {
         };
         let mut stage = self.sums("dq", 1);
         stage += &self.product(&transposed, placement.weights, &gate_derivative);
-        if shape.has_hidden {
+        if has_layer {
             for i in 0..self.tiling.rows {
                 let mut text = format!(
                     "
@@ -180,32 +187,34 @@ impl Sweeps<'_> {
                         "\n                operands[{hidden_at}u + row * TILE + local] = vjp.dg[0];"
                     );
                 }
-                stage += &self.within(i, a.hidden, "HIDDEN", &text);
+                stage += &self.within(i, problem.layer_rows(), "HIDDEN", &text);
             }
             body += &self.blocks(p.hidden, &stage);
             body += Self::barrier(placement);
-            // dr = Wh' dg
+            // dr = Wh' dg, or dg itself
+            let argument_derivative = |k: &str| {
+                if placement.operands {
+                    format!("operands[{hidden_at}u + ({k}) * TILE + local]")
+                } else {
+                    format!(
+                        "history[history_at(HIDDEN_ARGUMENTS_AT, HIDDEN, time, min({k}, HIDDEN - 1u), quad)]"
+                    )
+                }
+            };
             stage = self.sums("dq", 1);
-            stage += &self.product(
-                &Product {
+            stage += &if shape.has_hidden {
+                let product = Product {
                     sum: "dq",
                     gates: 1,
                     depth: p.hidden,
                     local: shape.gates * p.columns * p.units,
                     packed: p.hidden_backward,
                     outputs: p.units,
-                },
-                placement.weights,
-                &|k| {
-                    if placement.operands {
-                        format!("operands[{hidden_at}u + ({k}) * TILE + local]")
-                    } else {
-                        format!(
-                            "history[history_at(HIDDEN_ARGUMENTS_AT, HIDDEN, time, min({k}, HIDDEN - 1u), quad)]"
-                        )
-                    }
-                },
-            );
+                };
+                self.product(&product, placement.weights, &argument_derivative)
+            } else {
+                self.of_units("dq", &argument_derivative)
+            };
         }
         if !single {
             stage += &constants;
@@ -222,8 +231,8 @@ impl Sweeps<'_> {
         if gathers {
             body += &self.gather();
         }
-        // With a hidden layer two barriers stand between this stage and the next writing of what it read.
-        if !shape.has_hidden {
+        // With a layer before W two barriers stand between this stage and the next writing of what it read.
+        if !has_layer {
             body += Self::barrier(placement);
         }
         body += "\n    }";

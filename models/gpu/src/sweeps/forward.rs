@@ -8,8 +8,8 @@ use std::fmt::Write;
 impl Sweeps<'_> {
     /// Floats of workgroup memory that operands and weights take forwards.
     pub fn forward_floats(places: &Places, quads: usize) -> (usize, usize) {
-        let hidden = places.problem.architecture.cell.shape().has_hidden;
-        let buffers = if hidden { 1 } else { 2 };
+        let layer = places.problem.layer_rows() > 0;
+        let buffers = if layer { 1 } else { 2 };
         let packed = &places.packed;
         (
             (buffers * packed.units + packed.hidden) * quads * 4,
@@ -30,7 +30,13 @@ impl Sweeps<'_> {
         let inner = iterations(p.columns / 4, 0) + iterations(a.inputs, 0) + iterations(forcing, 0);
         let mut step = 1 + self.block_iterations(p.units, inner);
         if p.hidden > 0 {
-            step += self.block_iterations(p.hidden, iterations(p.units / 4, 0));
+            // A product with Wh, or the mean of the units.
+            let inner = if p.hidden_weights > 0 {
+                p.units / 4
+            } else {
+                a.units
+            };
+            step += self.block_iterations(p.hidden, iterations(inner, 0));
         }
         (self.filling_iterations(floats, self.tiling.placement), step)
     }
@@ -48,8 +54,9 @@ impl Sweeps<'_> {
             &self.workgroup_variables(operands, weights, placement),
         );
         let tile = self.tiling.quads;
-        // Rates are read from one half and written to the other, unless a hidden layer stands between.
-        let hidden_at = p.units * tile * if shape.has_hidden { 1 } else { 2 };
+        // Rates are read from one half and written to the other, unless a layer stands between.
+        let has_layer = problem.layer_rows() > 0;
+        let hidden_at = p.units * tile * if has_layer { 1 } else { 2 };
         let (section, rows) = rates_before(problem);
         let single = self.single(p.units);
 
@@ -57,7 +64,7 @@ impl Sweeps<'_> {
         if placement.weights {
             body += &self.load_weights(&[
                 (p.recurrent_forward, shape.gates * p.columns * p.units),
-                (p.hidden_forward, p.units * p.hidden),
+                (p.hidden_forward, p.hidden_weights),
             ]);
         }
         if placement.operands {
@@ -110,7 +117,7 @@ impl Sweeps<'_> {
             }
         };
         body += "\n    for (var time = run.begin; time < run.end; time += 1u) {";
-        if shape.has_hidden {
+        if has_layer {
             body += "\n        let source = 0u;\n        let destination = 0u;";
         } else {
             let _ = write!(
@@ -121,21 +128,22 @@ impl Sweeps<'_> {
                 p.units * tile
             );
         }
-        if shape.has_hidden {
-            // q = hidden(Wh r)
+        if has_layer {
+            // q = hidden(g), g = Wh r or r itself
             let mut stage = self.sums("g", 1);
-            stage += &self.product(
-                &Product {
+            stage += &if shape.has_hidden {
+                let product = Product {
                     sum: "g",
                     gates: 1,
                     depth: p.units,
                     local: shape.gates * p.columns * p.units,
                     packed: p.hidden_forward,
                     outputs: p.hidden,
-                },
-                placement.weights,
-                &rate,
-            );
+                };
+                self.product(&product, placement.weights, &rate)
+            } else {
+                self.of_units("g", &rate)
+            };
             for i in 0..self.tiling.rows {
                 let mut text = format!(
                     "
@@ -156,7 +164,7 @@ impl Sweeps<'_> {
                         "\n                operands[{hidden_at}u + row * TILE + local] = q;"
                     );
                 }
-                stage += &self.within(i, a.hidden, "HIDDEN", &text);
+                stage += &self.within(i, problem.layer_rows(), "HIDDEN", &text);
             }
             body += &self.blocks(p.hidden, &stage);
             body += Self::barrier(placement);
@@ -185,7 +193,7 @@ impl Sweeps<'_> {
             packed: p.recurrent_forward,
             outputs: p.units,
         };
-        stage += &if shape.has_hidden {
+        stage += &if has_layer {
             self.product(&product, placement.weights, &hidden_value)
         } else {
             self.product(&product, placement.weights, &rate)

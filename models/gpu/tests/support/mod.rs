@@ -41,6 +41,14 @@ pub fn random(seed: u64) -> Random {
     Random::new(seed, Stream::STARTS, 0)
 }
 
+/// Every cell but those that the engine refuses.
+pub fn shaded_cells() -> Vec<CellKind> {
+    let cells = CellKind::ALL.iter().copied();
+    cells
+        .filter(|cell| cell.shape().layer != nullcline_models::cells::Layer::Bases)
+        .collect()
+}
+
 /// A random architecture of a cell, odd sizes welcome.
 pub fn architecture(
     cell: CellKind,
@@ -51,7 +59,7 @@ pub fn architecture(
         cell,
         inputs,
         units,
-        hidden: if cell.shape().has_hidden { hidden } else { 0 },
+        hidden: if cell.takes_hidden() { hidden } else { 0 },
         outputs,
         bias: true,
         readout,

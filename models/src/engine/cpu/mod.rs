@@ -12,6 +12,7 @@
 //! over shards.
 
 mod initial;
+mod layer;
 mod pass;
 mod prepared;
 mod workspace;

@@ -129,9 +129,10 @@ impl Pass<'_> {
         if !C::GATES_ADD {
             sized(&mut w.input_gates, C::GATES * rate_length);
         }
-        if C::HAS_HIDDEN {
-            sized(&mut w.hidden_arguments, steps * a.hidden * vectors);
-            sized(&mut w.hidden_values, steps * a.hidden * vectors);
+        if C::HAS_LAYER {
+            let length = a.recurrent_columns() * vectors;
+            sized(&mut w.hidden_arguments, steps * length);
+            sized(&mut w.hidden_values, steps * length);
         }
         if self.forcing().is_some() {
             sized(&mut w.forced, steps * state_length);
@@ -217,16 +218,6 @@ impl Pass<'_> {
         p
     }
 
-    #[inline(always)]
-    fn hidden_parameters<C: Cell, V: Vector>(&self, l: usize) -> [V; MAX_SLOTS] {
-        let values = &self.job.parameters[self.layout.hidden_unit.clone()];
-        let mut c = [V::splat(0.0); MAX_SLOTS];
-        for (k, c) in c.iter_mut().take(C::HIDDEN_PARAMETERS.len()).enumerate() {
-            *c = V::splat(values[k * self.architecture.hidden + l]);
-        }
-        c
-    }
-
     /// Step t: from the state at time t (forced, if there is forcing) to the state at t + 1 and its output.
     #[inline(always)]
     fn step_forward<C: Cell, I: Isa>(&self, t: usize, w: &mut Workspace) {
@@ -235,7 +226,7 @@ impl Pass<'_> {
         let parameters = self.job.parameters;
         let state_length = a.state_dim() * vectors;
         let rate_length = a.units * vectors;
-        let hidden_length = a.hidden * vectors;
+        let layer_length = a.recurrent_columns() * vectors;
         let gate_rows = C::GATES * a.units;
 
         if let Some(forcing) = self.forcing() {
@@ -254,28 +245,21 @@ impl Pass<'_> {
             (false, false) => at(&w.rates, t, rate_length),
         };
 
-        // q = hidden(Wh r, c)
-        let presynaptic = if C::HAS_HIDDEN {
-            let arguments = at_mut(&mut w.hidden_arguments, t, hidden_length);
-            let term = Term {
-                k: a.units,
-                a: &parameters[self.layout.hidden.clone()],
-                b: rates,
-            };
-            multiply::<I>(Start::Zero, &[term], a.hidden, vectors, arguments);
-            let values = at_mut(&mut w.hidden_values, t, hidden_length);
-            for l in 0..a.hidden {
-                let c = self.hidden_parameters::<C, I::V>(l);
-                for v in 0..vectors {
-                    let mut q = [I::V::splat(0.0)];
-                    C::hidden(
-                        &[I::V::load(&arguments[l * vectors + v])],
-                        &c[..C::HIDDEN_PARAMETERS.len()],
-                        &mut q,
-                    );
-                    q[0].store(&mut values[l * vectors + v]);
-                }
+        // q = hidden(g, c), g = Wh r or r itself
+        let presynaptic = if C::HAS_LAYER {
+            let arguments = at_mut(&mut w.hidden_arguments, t, layer_length);
+            if C::HAS_HIDDEN {
+                let term = Term {
+                    k: a.units,
+                    a: &parameters[self.layout.hidden.clone()],
+                    b: rates,
+                };
+                multiply::<I>(Start::Zero, &[term], a.hidden, vectors, arguments);
+            } else {
+                self.unit_arguments::<C, I>(rates, vectors, arguments);
             }
+            let values = at_mut(&mut w.hidden_values, t, layer_length);
+            self.layer_values::<C, I>(arguments, vectors, values);
             &*values
         } else {
             rates
@@ -452,12 +436,12 @@ impl Pass<'_> {
         if !C::GATES_ADD {
             sized(&mut w.d_input_gates, w.block * gate_rows * vectors);
         }
-        if C::HAS_HIDDEN {
-            sized(&mut w.d_hidden, a.hidden * vectors);
-            sized(&mut w.d_hidden_argument, w.block * a.hidden * vectors);
-            sized(&mut w.hidden_by_trial, w.block * trials * stride(a.hidden));
+        if C::HAS_LAYER {
+            sized(&mut w.d_hidden, columns * vectors);
+            sized(&mut w.d_hidden_argument, w.block * columns * vectors);
+            sized(&mut w.hidden_by_trial, w.block * trials * stride(columns));
             zeroed(&mut w.d_hidden_weights, a.hidden * unit_stride);
-            zeroed(&mut w.d_hidden_unit, C::HIDDEN_PARAMETERS.len() * a.hidden);
+            zeroed(&mut w.d_hidden_unit, self.layout.hidden_unit.len());
         }
         zeroed(&mut w.d_rate, a.units * vectors);
         zeroed(&mut w.d_state, a.state_dim() * vectors);
@@ -501,7 +485,8 @@ impl Pass<'_> {
         let (vectors, trials) = (w.vectors, w.vectors * LANES);
         let state_length = a.state_dim() * vectors;
         let rate_length = a.units * vectors;
-        let hidden_length = a.hidden * vectors;
+        let columns = a.recurrent_columns();
+        let layer_length = columns * vectors;
         let gate_rows = C::GATES * a.units;
         let unit_stride = stride(a.units);
         let forcing = self.forcing();
@@ -635,69 +620,49 @@ impl Pass<'_> {
             rates_before,
             at_mut(&mut w.rates_by_trial, in_block, trials * unit_stride),
         );
-        // dq = W' dzr, and with a hidden layer dr = Wh' dg
+        // dq = W' dzr, and with hidden units dr = Wh' dg
         let recurrent = Term {
             k: gate_rows,
             a: &self.prepared.recurrent_transposed,
             b: d_recurrent_gates,
         };
-        let to_rates = if C::HAS_HIDDEN {
-            multiply::<I>(
-                Start::Zero,
-                &[recurrent],
-                a.hidden,
+        let to_rates = if C::HAS_LAYER {
+            multiply::<I>(Start::Zero, &[recurrent], columns, vectors, &mut w.d_hidden);
+            let arguments = at(&w.hidden_arguments, t, layer_length);
+            let values = at(&w.hidden_values, t, layer_length);
+            let d_arguments = at_mut(&mut w.d_hidden_argument, in_block, layer_length);
+            self.layer_backward::<C, I>(
+                arguments,
+                &w.d_hidden,
                 vectors,
-                &mut w.d_hidden,
+                d_arguments,
+                &mut w.d_hidden_unit,
             );
-            let arguments = at(&w.hidden_arguments, t, hidden_length);
-            let values = at(&w.hidden_values, t, hidden_length);
-            let d_arguments = at_mut(&mut w.d_hidden_argument, in_block, hidden_length);
-            for l in 0..a.hidden {
-                let c = self.hidden_parameters::<C, I::V>(l);
-                let mut dc_sum = [I::V::splat(0.0); MAX_SLOTS];
-                for v in 0..vectors {
-                    let at = l * vectors + v;
-                    let mut dg = [I::V::splat(0.0)];
-                    let mut dc = [I::V::splat(0.0); MAX_SLOTS];
-                    C::hidden_vjp(
-                        &[I::V::load(&arguments[at])],
-                        &[I::V::load(&values[at])],
-                        &c[..C::HIDDEN_PARAMETERS.len()],
-                        &[I::V::load(&w.d_hidden[at])],
-                        &mut dg,
-                        &mut dc[..C::HIDDEN_PARAMETERS.len()],
-                    );
-                    dg[0].store(&mut d_arguments[at]);
-                    for (sum, dc) in dc_sum.iter_mut().zip(dc).take(C::HIDDEN_PARAMETERS.len()) {
-                        *sum = *sum + dc;
-                    }
-                }
-                for (k, sum) in dc_sum
-                    .into_iter()
-                    .take(C::HIDDEN_PARAMETERS.len())
-                    .enumerate()
-                {
-                    add(sum, &mut w.d_hidden_unit[k * a.hidden + l]);
-                }
-            }
-            let to = at_mut(&mut w.hidden_by_trial, in_block, trials * stride(a.hidden));
-            transpose::<I>(a.hidden, vectors, values, to);
-            Term {
-                k: a.hidden,
-                a: &self.prepared.hidden_transposed,
-                b: d_arguments,
+            let to = at_mut(&mut w.hidden_by_trial, in_block, trials * stride(columns));
+            transpose::<I>(columns, vectors, values, to);
+            if C::HAS_HIDDEN {
+                Some(Term {
+                    k: a.hidden,
+                    a: &self.prepared.hidden_transposed,
+                    b: d_arguments,
+                })
+            } else {
+                self.unit_arguments_backward::<C, I>(d_arguments, vectors, &mut w.d_previous);
+                None
             }
         } else {
-            recurrent
+            Some(recurrent)
         };
-        self.through_rates::<C, I>(
-            to_rates,
-            before,
-            rates_before,
-            &mut w.d_rate,
-            &mut w.d_previous,
-            &mut w.d_unit,
-        );
+        if let Some(to_rates) = to_rates {
+            self.through_rates::<C, I>(
+                to_rates,
+                before,
+                rates_before,
+                &mut w.d_rate,
+                &mut w.d_previous,
+                &mut w.d_unit,
+            );
+        }
         // Through the forcing: dz = (1 - alpha) dz~ on the forced units; z_data is a constant.
         if let Some(forcing) = forcing.filter(|forcing| forcing.acts_before(t)) {
             let keep = I::V::splat(1.0 - forcing.alpha);
@@ -773,7 +738,8 @@ impl Pass<'_> {
         let (vectors, trials) = (w.vectors, w.vectors * LANES);
         let gate_rows = C::GATES * a.units;
         let gate_length = gate_rows * vectors;
-        let (rate_length, hidden_length) = (trials * stride(a.units), trials * stride(a.hidden));
+        let columns = a.recurrent_columns();
+        let (rate_length, layer_length) = (trials * stride(a.units), trials * stride(columns));
         let d_input_gates = if C::GATES_ADD {
             &w.d_recurrent_gates
         } else {
@@ -782,18 +748,17 @@ impl Pass<'_> {
         let inputs_at = |step: usize| first + steps - 1 - step;
 
         let rates = |step| at(&w.rates_by_trial, step, rate_length);
-        let terms = if C::HAS_HIDDEN {
-            let hidden = |step| at(&w.hidden_by_trial, step, hidden_length);
-            by_step(steps, trials, &w.d_recurrent_gates, gate_length, hidden)
+        let terms = if C::HAS_LAYER {
+            let values = |step| at(&w.hidden_by_trial, step, layer_length);
+            by_step(steps, trials, &w.d_recurrent_gates, gate_length, values)
         } else {
             by_step(steps, trials, &w.d_recurrent_gates, gate_length, rates)
         };
-        let columns = stride(a.recurrent_columns());
         multiply::<I>(
             Start::Add,
             &terms[..steps],
             gate_rows,
-            columns,
+            stride(columns),
             &mut w.d_recurrent,
         );
         if C::HAS_HIDDEN {
