@@ -9,6 +9,7 @@ mod cycles;
 pub mod fixed_points;
 mod fixed_points_over_training;
 mod free_run;
+mod gradient_growth;
 mod lesions;
 mod linearization;
 mod lyapunov;
@@ -17,6 +18,7 @@ mod perturbations;
 mod plane;
 mod poincare;
 pub mod power_spectrum;
+mod regions_visited;
 mod speed_landscape;
 mod state_space;
 mod timescales;
@@ -126,6 +128,8 @@ pub static ANALYSES: &[AnalysisKind] = &[
     poincare::KIND,
     lesions::KIND,
     perturbations::KIND,
+    gradient_growth::KIND,
+    regions_visited::KIND,
 ];
 
 /// The analysis of this name.
