@@ -33,6 +33,9 @@ impl Stream {
     pub const LONG_TRIALS: Stream = Stream(6);
     /// Directions in which parameters are perturbed; the index is the direction.
     pub const PERTURBATIONS: Stream = Stream(7);
+    /// Recordings that a task generates from equations; the index says what of them: 0 the initial state of the training
+    /// part, 1 that of the test part, 2 the observation noise.
+    pub const RECORDINGS: Stream = Stream(16);
 }
 
 /// The same numbers in WGSL, for shaders that draw them on a device.

@@ -16,10 +16,14 @@
 pub mod flip_flop;
 pub mod noise;
 pub mod series;
+pub mod systems;
+pub mod windows;
 
-use ndarray::{Array2, Array3, ArrayView3};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::{Key, Settings};
+
+use systems::Generator;
 
 /// Which trials are wanted. Each split draws from a random stream of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,10 +135,23 @@ impl Trials {
 
 /// A recording as a task uses it: one part in time, smoothed, standardised and delay-embedded as
 /// asked.
+///
+/// A recording may be driven: beside the observations that are to be predicted it then holds what the system received.
+/// The input of a step is the sample at the time of its target, z_t = F(z_{t-1}) + C s_t: a network that starts from the
+/// observation of row r and takes its k-th step (counting from 1) receives row r + k, see [`Recording::inputs_after`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
     /// The observations, `[time, dimension]`.
     pub values: Array2<f32>,
+    /// What drives the system at the times of the observations, `[time, input]`, standardised as they are; `[time, 0]`
+    /// for a system that runs by itself.
+    pub inputs: Array2<f32>,
+    /// One name per input.
+    pub input_names: Vec<String>,
+    /// What was subtracted from each input; 0 where nothing was.
+    pub input_mean: Vec<f64>,
+    /// What each input was then divided by; 1 where nothing was.
+    pub input_standard_deviation: Vec<f64>,
     /// One name per dimension, such as `mlii` or `mlii_lag_20`.
     pub names: Vec<String>,
     /// Unit of the recording before standardisation, such as `mV`.
@@ -159,6 +176,27 @@ impl Recording {
     pub fn restore(&self, dimension: usize, value: f64) -> f64 {
         self.mean[dimension] + self.standard_deviation[dimension] * value
     }
+
+    /// Whether the recording has inputs: a free run then needs them and can be no longer than they are.
+    pub fn is_driven(&self) -> bool {
+        self.inputs.ncols() > 0
+    }
+
+    /// The inputs of a network that starts from the observation of row `row`, `[step, input]`: those from row `row + 1`
+    /// to the end.
+    pub fn inputs_after(&self, row: usize) -> ArrayView2<'_, f32> {
+        let first = row.saturating_add(1).min(self.inputs.nrows());
+        self.inputs.slice(s![first.., ..])
+    }
+}
+
+/// How long a step is, in a unit of time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepTime {
+    /// Duration of one step of the network, in `unit`.
+    pub duration: f64,
+    /// The unit: `s`, or that of a dynamical system, such as `time units`.
+    pub unit: &'static str,
 }
 
 /// How a device draws a task's trials by itself, bit for bit those of [`Task::trials`].
@@ -225,6 +263,16 @@ pub trait Task: Send + Sync {
         None
     }
 
+    /// Duration of one step in the task's own unit of time, in which exponents and rates are given: seconds where they
+    /// are known, the time of the equations where a system that has no unit is generated; `None` where time is counted in
+    /// steps.
+    fn time_per_step(&self) -> Option<StepTime> {
+        self.seconds_per_step().map(|duration| StepTime {
+            duration,
+            unit: "s",
+        })
+    }
+
     /// Unit of the inputs; empty where they have none.
     fn input_unit(&self) -> &str {
         ""
@@ -250,6 +298,11 @@ pub trait Task: Send + Sync {
     fn recording(&self, _split: Split) -> Option<&Recording> {
         None
     }
+
+    /// The true system behind the recordings, where its equations are known.
+    fn system(&self) -> Option<Generator<'_>> {
+        None
+    }
 }
 
 /// A kind of task: its name, its documented keys and how it is built from them.
@@ -267,7 +320,12 @@ pub struct TaskKind {
 }
 
 /// Every kind of task.
-pub static TASKS: &[TaskKind] = &[flip_flop::KIND, noise::KIND, series::KIND];
+pub static TASKS: &[TaskKind] = &[
+    flip_flop::KIND,
+    noise::KIND,
+    series::KIND,
+    systems::lorenz_63::KIND,
+];
 
 /// The kind of task of this name.
 pub fn kind(name: &str) -> Option<&'static TaskKind> {
@@ -308,6 +366,12 @@ mod tests {
                 settings
                     .set("file", Value::Text("builtin:mitbih_208".to_owned()))
                     .unwrap();
+            }
+            // Enough for every trial; only its own tests need long recordings of a system.
+            for key in ["length", "test_length"] {
+                if kind.keys.iter().any(|known| known.name == key) {
+                    settings.set(key, Value::Integer(2000)).unwrap();
+                }
             }
             tasks.push((kind.build)(&settings).unwrap());
             if settings.set("noise", Value::Number(0.1)).is_ok() {
@@ -394,6 +458,9 @@ mod tests {
                     assert_eq!(recording.mean.len(), recording.names.len());
                     assert_eq!(recording.standard_deviation.len(), recording.names.len());
                     assert_eq!(recording.seconds_per_step, task.seconds_per_step());
+                    assert_eq!(recording.input_names, task.input_names());
+                    assert_eq!(recording.inputs.nrows(), recording.values.nrows());
+                    assert_eq!(recording.inputs.ncols(), recording.input_names.len());
                 }
             }
         }

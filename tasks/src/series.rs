@@ -1,8 +1,9 @@
 //! A recording to be generated: the network learns the flow that produced it and runs on by itself.
 //!
 //! The task is dynamical systems reconstruction (Hess, Monfared, Brenner & Durstewitz 2023, *ICML*,
-//! arXiv 2306.04406): no inputs, an observation to start from, and the observations that follow as
-//! targets. Any recording will do: an npy, npz, csv or tsv file with one row per sample, or one
+//! arXiv 2306.04406): an observation to start from, and the observations that follow as targets. A
+//! system that was driven while it was recorded has `inputs`: columns that the network receives
+//! and does not predict, the sample at the time of a target being the input of its step. Any recording will do: an npy, npz, csv or tsv file with one row per sample, or one
 //! that ships with the program.
 //!
 //! What happens to a recording, in this order:
@@ -17,6 +18,10 @@
 //! 6. each part is delay-embedded by itself: row `t` holds, column by column, `x[t + lag]` for
 //!    every lag.
 //!
+//! Columns that are inputs are split, thinned out (step 4) and standardised likewise, but neither
+//! detrended nor smoothed, as a smoothed stimulus would act before it is given, and not embedded:
+//! the input of row `t` is the sample at time `t`.
+//!
 //! No training row depends on a sample of the test part, and no test row depends on one of the
 //! training part but through the scale of step 5. All lagged copies of a column share its scale, as
 //! they are one signal.
@@ -26,20 +31,20 @@ use std::collections::HashSet;
 use std::io::Cursor;
 use std::path::Path;
 
-use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayView3, Axis, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use ndarray_npy::NpzReader;
-use nullcline_data::random::rejected_below;
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
 use nullcline_data::{Error, Matrix, Result, read_matrix};
 
-use crate::{Loss, Recording, Split, Task, TaskKind, TrialShader, Trials, trial_random};
+use crate::windows::{self, Windows, check_length, error, mean_and_deviation};
+use crate::{Recording, Split, TaskKind};
 
 /// The registry's entry for recordings.
 pub const KIND: TaskKind = TaskKind {
     name: "series",
-    summary: "generate a recording: predict it from an observation on, without input",
+    summary: "generate a recording: predict it from an observation on",
     keys: KEYS,
-    build: |settings| Ok(Box::new(Series::from_settings(settings)?)),
+    build: |settings| Ok(Box::new(from_settings(settings)?)),
 };
 
 const KEYS: &[Key] = &[
@@ -56,7 +61,16 @@ const KEYS: &[Key] = &[
         kind: Kind::Texts,
         default: Preset::Absent,
         unit: "",
-        doc: "The columns to use, by name or by number from 1, in this order; all where left out.",
+        doc: "The columns to use, by name or by number from 1, in this order; all that are no inputs where left out.",
+    },
+    Key {
+        name: "inputs",
+        kind: Kind::Texts,
+        default: Preset::Texts(&[]),
+        unit: "",
+        doc: "Columns that the network receives as input and does not predict, by name or by number from 1: what drove \
+              the system. The input of a step is the sample at the time of its target. They are standardised as the \
+              others are, but neither detrended, smoothed nor delayed.",
     },
     Key {
         name: "rate",
@@ -119,13 +133,7 @@ const KEYS: &[Key] = &[
         doc: "Keep one sample of so many, after smoothing: a slower series for the network. Lags, windows and steps \
               count the samples kept. Smooth with a standard deviation of about half of it, or fast parts fold back.",
     },
-    Key {
-        name: "standardise",
-        kind: Kind::Flag,
-        default: Preset::Flag(true),
-        unit: "",
-        doc: "Whether every column is brought to mean 0 and standard deviation 1, both measured on the training part.",
-    },
+    windows::STANDARDISE,
     Key {
         name: "train_fraction",
         kind: Kind::Number { min: 0.0, max: 1.0 },
@@ -134,38 +142,9 @@ const KEYS: &[Key] = &[
         doc: "Fraction of the recording, from its start, that is trained on; the rest is for testing. Smoothing and \
               delays do not reach from one into the other.",
     },
-    Key {
-        name: "window",
-        kind: Kind::Integer {
-            min: 1,
-            max: 1_000_000,
-        },
-        default: Preset::Integer(200),
-        unit: "steps",
-        doc: "Steps of a training trial. It starts anywhere in the training part, all starts being equally likely.",
-    },
-    Key {
-        name: "prediction_steps",
-        kind: Kind::Integer {
-            min: 1,
-            max: 1_000_000,
-        },
-        default: Preset::Integer(20),
-        unit: "steps",
-        doc: "Steps of a held-out trial, which the network predicts freely; the error at its last step is the metric. \
-              Held-out trials of double length are made beside those of this length.",
-    },
-    Key {
-        name: "noise",
-        kind: Kind::Number {
-            min: 0.0,
-            max: 1000.0,
-        },
-        default: Preset::Number(0.0),
-        unit: "",
-        doc: "Standard deviation of independent Gaussian noise added to every value of a training trial, observation \
-              and targets alike, in the unit of the series after standardisation.",
-    },
+    windows::WINDOW,
+    windows::PREDICTION_STEPS,
+    windows::trial_noise("noise"),
 ];
 
 /// Five minutes of electrocardiogram: MIT-BIH record 208, lead MLII (assets/data/README.md).
@@ -239,270 +218,132 @@ impl Source {
     }
 }
 
-/// The task of generating a recording.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Series {
-    window: usize,
-    prediction_steps: usize,
-    noise: f64,
-    training: Recording,
-    test: Recording,
-    output_unit: Cow<'static, str>,
+/// Reads the recording that checked settings name and prepares it.
+///
+/// # Errors
+/// As [`Source::read`] and [`from_source`].
+pub fn from_settings(settings: &Settings) -> Result<Windows> {
+    from_source(settings, Source::read(settings.text("file"))?)
 }
 
-impl Series {
-    /// Reads the recording that checked settings name and prepares it.
-    ///
-    /// # Errors
-    /// As [`Source::read`] and [`Series::from_source`].
-    pub fn from_settings(settings: &Settings) -> Result<Self> {
-        Self::from_source(settings, Source::read(settings.text("file"))?)
-    }
-
-    /// Prepares a recording as checked settings ask, whatever file they name.
-    ///
-    /// # Errors
-    /// A value that is no finite number, a column that is missing, named twice or constant (where
-    /// it is to be standardised), lags that are empty or repeated, a part too short for one trial.
-    ///
-    /// # Panics
-    /// If the source has not as many names as columns.
-    pub fn from_source(settings: &Settings, source: Source) -> Result<Self> {
-        let lags = lags(settings)?;
-        let Source {
-            file,
-            values,
-            names,
-            unit,
-            rate,
-        } = source;
-        let columns = columns(settings, &file, &names)?;
-        let names: Vec<&str> = columns
-            .iter()
-            .map(|&column| names[column].as_str())
-            .collect();
-        let values = values.select(Axis(1), &columns);
+/// Prepares a recording as checked settings ask, whatever file they name.
+///
+/// # Errors
+/// A value that is no finite number, a column that is missing, named twice or constant (where
+/// it is to be standardised), lags that are empty or repeated, a part too short for one trial.
+///
+/// # Panics
+/// If the source has not as many names as columns.
+pub fn from_source(settings: &Settings, source: Source) -> Result<Windows> {
+    let lags = lags(settings)?;
+    let Source {
+        file,
+        values: samples_of_all,
+        names: all_names,
+        unit,
+        rate,
+    } = source;
+    let (columns, inputs) = columns(settings, &file, &all_names)?;
+    // The columns of one role, [sample, column], and their names.
+    let chosen = |chosen: &[usize]| -> Result<(Array2<f64>, Vec<&str>)> {
+        let names: Vec<&str> = chosen.iter().map(|&k| all_names[k].as_str()).collect();
+        let values = samples_of_all.select(Axis(1), chosen);
         check_values(&file, values.view(), &names)?;
+        Ok((values, names))
+    };
+    let (values, names) = chosen(&columns)?;
+    let (inputs, input_names) = chosen(&inputs)?;
 
-        let samples = values.nrows();
-        let n_training = (settings.number("train_fraction") * samples as f64).round() as usize;
-        let n_training = n_training.min(samples);
-        let span = lags.before + lags.after;
-        let every = settings.count("every");
-        let kept = |samples: usize| samples.div_ceil(every);
-        let held_out = kept(samples - n_training);
-        let training_part = format!("training part of {file}");
-        let test_part = format!("test part of {file}");
-        check_length(
-            settings,
-            &training_part,
-            kept(n_training),
-            span,
-            "window",
-            1,
-        )?;
-        let doubled = Split::Long.length_factor();
-        check_length(
-            settings,
-            &test_part,
-            held_out,
-            span,
+    let samples = values.nrows();
+    let n_training = (settings.number("train_fraction") * samples as f64).round() as usize;
+    let n_training = n_training.min(samples);
+    let span = lags.before + lags.after;
+    let every = settings.count("every");
+    let kept = |samples: usize| samples.div_ceil(every);
+    let remedies = [
+        "give a longer recording, smaller lags or another train_fraction",
+        "this recording, these lags and this train_fraction",
+    ];
+    for (part, samples, key, factor) in [
+        ("training", kept(n_training), "window", 1),
+        (
+            "test",
+            kept(samples - n_training),
             "prediction_steps",
-            doubled,
-        )?;
+            Split::Long.length_factor(),
+        ),
+    ] {
+        let part = format!("{part} part of {file}");
+        check_length(settings, &part, samples, span, key, factor, remedies)?;
+    }
 
-        let (training, test) = values.view().split_at(Axis(0), n_training);
-        let smoothing = settings.number("smoothing");
-        let detrend = settings.number("detrend");
-        let filtered = |part: ArrayView2<f64>| {
-            let smoothed = smooth(detrended(part, detrend).view(), smoothing);
-            smoothed.slice(s![..;every, ..]).to_owned()
-        };
-        let smoothed = filtered(training);
-        let (mean, sd) = if settings.flag("standardise") {
-            moments(settings, &file, training, smoothed.view(), &names)?
+    let (training, test) = values.view().split_at(Axis(0), n_training);
+    let (training_inputs, test_inputs) = inputs.view().split_at(Axis(0), n_training);
+    let smoothing = settings.number("smoothing");
+    let detrend = settings.number("detrend");
+    let thinned = |part: ArrayView2<f64>| part.slice(s![..;every, ..]).to_owned();
+    let filtered =
+        |part: ArrayView2<f64>| thinned(smooth(detrended(part, detrend).view(), smoothing).view());
+    let smoothed = filtered(training);
+    let driving = thinned(training_inputs);
+    let scale = |raw: ArrayView2<f64>, part: ArrayView2<f64>, names: &[&str], key: &str| {
+        if settings.flag("standardise") {
+            moments(settings, &file, raw, part, names, key)
         } else {
-            (vec![0.0; names.len()], vec![1.0; names.len()])
-        };
+            Ok((vec![0.0; names.len()], vec![1.0; names.len()]))
+        }
+    };
+    let (mean, sd) = scale(training, smoothed.view(), &names, "columns")?;
+    let (input_mean, input_sd) = scale(driving.view(), driving.view(), &input_names, "inputs")?;
 
-        let unit = settings
-            .optional_text("unit")
-            .map(str::to_owned)
-            .or(unit)
-            .unwrap_or_else(|| "a.u.".to_owned());
-        let seconds_per_step = settings
-            .optional_number("rate")
-            .or(rate)
-            .map(|rate| every as f64 / rate);
-        let recording = |part: ArrayView2<f64>, first_sample: usize| -> Result<Recording> {
-            Ok(Recording {
-                values: embed(&file, part, &mean, &sd, &lags)?,
-                names: lags.names(&names),
-                unit: unit.clone(),
-                mean: lags.per_dimension(&mean),
-                standard_deviation: lags.per_dimension(&sd),
-                seconds_per_step,
-                first_sample: first_sample + lags.before * every,
-            })
-        };
-        Ok(Series {
-            window: settings.count("window"),
-            prediction_steps: settings.count("prediction_steps"),
-            noise: settings.number("noise"),
-            training: recording(smoothed.view(), 0)?,
-            test: recording(filtered(test).view(), n_training)?,
-            output_unit: if settings.flag("standardise") {
-                Cow::Borrowed("s.d.")
-            } else {
-                Cow::Owned(unit.clone())
-            },
+    let unit = settings
+        .optional_text("unit")
+        .map(str::to_owned)
+        .or(unit)
+        .unwrap_or_else(|| "a.u.".to_owned());
+    let seconds_per_step = settings
+        .optional_number("rate")
+        .or(rate)
+        .map(|rate| every as f64 / rate);
+    let recording = |part: ArrayView2<f64>,
+                     inputs: ArrayView2<f64>,
+                     first_sample: usize|
+     -> Result<Recording> {
+        // Row 0 belongs to the sample `before`, the last row to that `after` before the end.
+        let rows = lags.before..inputs.nrows() - lags.after;
+        let inputs = inputs.slice(s![rows, ..]);
+        Ok(Recording {
+            values: embed(&file, part, &mean, &sd, &lags)?,
+            inputs: embed(&file, inputs, &input_mean, &input_sd, &Lags::none())?,
+            input_names: input_names.iter().map(|&name| name.to_owned()).collect(),
+            input_mean: input_mean.clone(),
+            input_standard_deviation: input_sd.clone(),
+            names: lags.names(&names),
+            unit: unit.clone(),
+            mean: lags.per_dimension(&mean),
+            standard_deviation: lags.per_dimension(&sd),
+            seconds_per_step,
+            first_sample: first_sample + lags.before * every,
         })
-    }
-
-    /// The part of the recording that trials of a split are cut from.
-    fn part(&self, split: Split) -> &Recording {
-        match split {
-            Split::Training => &self.training,
-            Split::HeldOut | Split::Long => &self.test,
-        }
-    }
-
-    /// Steps of a trial of a split.
-    fn steps(&self, split: Split) -> usize {
-        match split {
-            Split::Training => self.window,
-            Split::HeldOut | Split::Long => self.prediction_steps * split.length_factor(),
-        }
-    }
-}
-
-impl Task for Series {
-    fn kind(&self) -> &'static str {
-        KIND.name
-    }
-
-    fn input_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn output_names(&self) -> Vec<String> {
-        self.training.names.clone()
-    }
-
-    fn loss(&self) -> Loss {
-        Loss::MeanSquaredError
-    }
-
-    /// Windows that start at any row with equal probability, with replacement: `initial` is the row
-    /// `s` where the window starts, `targets` are the rows from `s + 1` on. Training windows are
-    /// cut from the training part and carry the noise that was asked for; held-out ones are cut
-    /// from the test part and carry none.
-    fn trials(&self, split: Split, seed: u64, index: u64, batch: usize) -> Trials {
-        let values = &self.part(split).values;
-        let (rows, dimension) = values.dim();
-        let steps = self.steps(split);
-        let noise = if split == Split::Training {
-            self.noise
+    };
+    Ok(Windows {
+        kind: KIND.name,
+        window: settings.count("window"),
+        prediction_steps: settings.count("prediction_steps"),
+        noise: settings.number("noise"),
+        training: recording(smoothed.view(), driving.view(), 0)?,
+        test: recording(
+            filtered(test).view(),
+            thinned(test_inputs).view(),
+            n_training,
+        )?,
+        output_unit: if settings.flag("standardise") {
+            Cow::Borrowed("s.d.")
         } else {
-            0.0
-        };
-        let mut targets = Array3::<f32>::zeros((batch, steps, dimension));
-        let mut initial = Array2::<f32>::zeros((batch, dimension));
-        for (trial, (mut target, mut initial)) in targets
-            .outer_iter_mut()
-            .zip(initial.outer_iter_mut())
-            .enumerate()
-        {
-            let mut random = trial_random(split, seed, index, trial);
-            let start = random.below(rows - steps);
-            initial.assign(&values.row(start));
-            target.assign(&values.slice(s![start + 1..=start + steps, ..]));
-            if noise > 0.0 {
-                for value in initial.iter_mut().chain(&mut target) {
-                    *value += (noise * random.standard_normal()) as f32;
-                }
-            }
-        }
-        Trials {
-            inputs: Array3::zeros((batch, steps, 0)),
-            targets,
-            mask: None,
-            initial: Some(initial),
-        }
-    }
-
-    /// The start of a window is drawn; the recording lies on the device.
-    fn shader(&self, split: Split) -> Option<TrialShader> {
-        if self.noise > 0.0 && split == Split::Training {
-            return None;
-        }
-        let values = &self.part(split).values;
-        let (rows, dimension) = values.dim();
-        let steps = self.steps(split);
-        let starts = u32::try_from(rows.checked_sub(steps)?)
-            .ok()
-            .filter(|&starts| starts > 0)?;
-        let source = format!(
-            "
-fn draw_trial() {{
-    let start = random_below({starts}u, {rejected}u);
-    for (var k = 0u; k < {dimension}u; k += 1u) {{
-        set_initial(k, task_value(start * {dimension}u + k));
-        for (var step = 0u; step < {steps}u; step += 1u) {{
-            set_target(step, k, task_value((start + 1u + step) * {dimension}u + k));
-        }}
-    }}
-}}
-",
-            rejected = rejected_below(starts),
-        );
-        Some(TrialShader {
-            source,
-            values: values.iter().copied().collect(),
-            steps,
-            observed: true,
-            iterations: dimension * (steps + 2) + 24,
-        })
-    }
-
-    /// `prediction_error`: the squared difference of output and target at the last step of a trial,
-    /// averaged over trials and outputs. For held-out trials that the network predicts freely this
-    /// is PE(n) of Hess et al. (2023) with n = `prediction_steps`, over randomly drawn starts
-    /// instead of all of them.
-    fn metrics(&self, outputs: ArrayView3<f32>, trials: &Trials) -> Vec<(&'static str, f64)> {
-        assert_eq!(
-            outputs.dim(),
-            trials.targets.dim(),
-            "outputs and targets differ in shape"
-        );
-        let last = trials.steps().saturating_sub(1);
-        let output = outputs.slice(s![.., last.., ..]);
-        let target = trials.targets.slice(s![.., last.., ..]);
-        let sum: f64 = output
-            .iter()
-            .zip(&target)
-            .map(|(o, t)| (f64::from(*o) - f64::from(*t)).powi(2))
-            .sum();
-        vec![("prediction_error", sum / output.len() as f64)]
-    }
-
-    fn metric_names(&self) -> &'static [&'static str] {
-        &["prediction_error"]
-    }
-
-    fn seconds_per_step(&self) -> Option<f64> {
-        self.training.seconds_per_step
-    }
-
-    /// `s.d.`, standard deviations of the recording, where it is standardised, and its own unit
-    /// otherwise.
-    fn output_unit(&self) -> &str {
-        &self.output_unit
-    }
-
-    fn recording(&self, split: Split) -> Option<&Recording> {
-        Some(self.part(split))
-    }
+            Cow::Owned(unit.clone())
+        },
+        origin: None,
+    })
 }
 
 /// The lags of a delay embedding and how far they reach.
@@ -515,6 +356,15 @@ struct Lags {
 }
 
 impl Lags {
+    /// Every sample by itself.
+    fn none() -> Self {
+        Lags {
+            lags: vec![0],
+            before: 0,
+            after: 0,
+        }
+    }
+
     /// The name of every dimension: the column's own where no lag is asked for, else `mlii_lag_20`.
     fn names(&self, columns: &[&str]) -> Vec<String> {
         let name = |column: &str, lag: i64| match lag {
@@ -559,32 +409,16 @@ fn lags(settings: &Settings) -> Result<Lags> {
     })
 }
 
-/// An error in the value of a key that only the recording shows to be wrong.
-fn error(
-    settings: &Settings,
-    key: &str,
-    found: impl Into<String>,
-    allowed: impl Into<String>,
-) -> Error {
-    let key = match settings.section() {
-        "" => key.to_owned(),
-        section => format!("{section}.{key}"),
-    };
-    Error::argument(key, found, allowed)
-}
-
-/// The columns that settings ask for, as positions in `names`: all where they ask for none.
-fn columns(settings: &Settings, file: &str, names: &[String]) -> Result<Vec<usize>> {
+/// The columns that settings ask for, as positions in `names`: those to predict, which are all others where they ask for
+/// none, and those that are inputs.
+fn columns(settings: &Settings, file: &str, names: &[String]) -> Result<(Vec<usize>, Vec<usize>)> {
     if names.is_empty() {
         return Err(Error::Missing {
             file: file.to_owned(),
             what: "columns: the recording has none".to_owned(),
         });
     }
-    if !settings.is_set("columns") {
-        return Ok((0..names.len()).collect());
-    }
-    let refuse = |found: String| {
+    let refuse = |key: &str, found: String| {
         // A recording of a hundred electrodes need not fill the screen.
         const SHOWN: usize = 12;
         let mut known = names
@@ -600,30 +434,50 @@ fn columns(settings: &Settings, file: &str, names: &[String]) -> Result<Vec<usiz
             "columns of {file} by name ({known}) or by number (1 to {}), none of them twice",
             names.len()
         );
-        Err(error(settings, "columns", found, allowed))
+        error(settings, key, found, allowed)
     };
-    let mut chosen = Vec::new();
-    for text in settings.texts("columns") {
-        let by_name = names.iter().position(|name| name == text);
-        let by_number = || {
-            text.parse()
-                .ok()
-                .filter(|number| (1..=names.len()).contains(number))
-                .map(|n| n - 1)
-        };
-        match by_name.or_else(by_number) {
-            Some(position) if chosen.contains(&position) => {
-                return refuse(format!("column \"{text}\" again"));
+    let find = |key: &str, taken: &[usize]| {
+        let mut chosen = Vec::new();
+        for text in settings.texts(key) {
+            let by_name = names.iter().position(|name| name == text);
+            let by_number = || {
+                text.parse()
+                    .ok()
+                    .filter(|number| (1..=names.len()).contains(number))
+                    .map(|n| n - 1)
+            };
+            match by_name.or_else(by_number) {
+                Some(position) if chosen.contains(&position) => {
+                    return Err(refuse(key, format!("column \"{text}\" again")));
+                }
+                Some(position) if taken.contains(&position) => {
+                    return Err(refuse(key, format!("column \"{text}\", which is an input")));
+                }
+                Some(position) => chosen.push(position),
+                None => return Err(refuse(key, format!("\"{text}\""))),
             }
-            Some(position) => chosen.push(position),
-            None => return refuse(format!("\"{text}\"")),
         }
-    }
-    if chosen.is_empty() {
-        refuse("an empty list".to_owned())
-    } else {
         Ok(chosen)
+    };
+    let inputs = find("inputs", &[])?;
+    if settings.is_set("columns") {
+        let chosen = find("columns", &inputs)?;
+        if chosen.is_empty() {
+            return Err(refuse("columns", "an empty list".to_owned()));
+        }
+        return Ok((chosen, inputs));
     }
+    let others: Vec<usize> = (0..names.len()).filter(|k| !inputs.contains(k)).collect();
+    if others.is_empty() {
+        let found = format!("all {} columns of {file}", names.len());
+        return Err(error(
+            settings,
+            "inputs",
+            found,
+            "at most all but one: a column must be left to predict",
+        ));
+    }
+    Ok((others, inputs))
 }
 
 /// Refuses values that are not finite or that single precision cannot hold.
@@ -647,36 +501,8 @@ fn check_values(file: &str, values: ArrayView2<f64>, names: &[&str]) -> Result<(
     }
 }
 
-/// Refuses a part that is too short for a trial: the row it starts from and `factor * key` steps,
-/// each row reaching over `span` further samples for its lags.
-fn check_length(
-    settings: &Settings,
-    part: &str,
-    samples: usize,
-    span: usize,
-    key: &str,
-    factor: usize,
-) -> Result<()> {
-    let steps = settings.count(key);
-    let longest = samples.saturating_sub(span + 1) / factor;
-    if steps <= longest {
-        return Ok(());
-    }
-    let needed = span + 1 + factor * steps;
-    Err(error(
-        settings,
-        key,
-        format!("{steps}, which takes {needed} samples where the {part} has {samples}"),
-        match longest {
-            0 => "nothing for so short a part: give a longer recording, smaller lags or another \
-                  train_fraction"
-                .to_owned(),
-            _ => format!("1 to {longest} for this recording, these lags and this train_fraction"),
-        },
-    ))
-}
-
-/// Mean and standard deviation (with n - 1) of every column of the training part after smoothing.
+/// Mean and standard deviation (with n - 1) of every column of the training part after smoothing; `key` is the key that
+/// chose the columns.
 ///
 /// A column is constant where the part before smoothing is, as rounding in the kernel hides it
 /// afterwards.
@@ -686,6 +512,7 @@ fn moments(
     training: ArrayView2<f64>,
     smoothed: ArrayView2<f64>,
     names: &[&str],
+    key: &str,
 ) -> Result<(Vec<f64>, Vec<f64>)> {
     let mut means = Vec::with_capacity(names.len());
     let mut sds = Vec::with_capacity(names.len());
@@ -695,14 +522,12 @@ fn moments(
         .zip(smoothed.columns())
         .zip(names)
     {
-        let n = column.len() as f64;
-        let mean = column.sum() / n;
-        let sd = (column.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+        let (mean, sd) = mean_and_deviation(column.iter().copied());
         let constant = raw.iter().all(|x| Some(x) == raw.first());
         if constant || sd <= 0.0 {
             let found =
                 format!("true, but column \"{name}\" of {file} is constant over the training part");
-            let allowed = "false for such a recording, or task.columns without this column";
+            let allowed = format!("false for such a recording, or task.{key} without this column");
             return Err(error(settings, "standardise", found, allowed));
         }
         means.push(mean);
@@ -788,6 +613,7 @@ fn embed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Task, Trials};
     use nullcline_data::settings::Value;
     use proptest::prelude::*;
     use std::fs;
@@ -835,12 +661,12 @@ mod tests {
         })
     }
 
-    fn build(changes: &[(&str, Value)], source: Source) -> Series {
-        Series::from_source(&settings(changes), source).unwrap()
+    fn build(changes: &[(&str, Value)], source: Source) -> Windows {
+        from_source(&settings(changes), source).unwrap()
     }
 
     fn message(changes: &[(&str, Value)], source: Source) -> String {
-        let error = Series::from_source(&settings(changes), source).unwrap_err();
+        let error = from_source(&settings(changes), source).unwrap_err();
         assert!(error.is_bad_input());
         error.to_string()
     }
@@ -1047,7 +873,7 @@ mod tests {
             unit: None,
             rate: None,
         };
-        let series = Series::from_source(&settings, source).unwrap();
+        let series = from_source(&settings, source).unwrap();
         let test = series.recording(Split::HeldOut).unwrap();
         assert_eq!(test.first_sample, 2403);
         assert_eq!(test.values.row(0).to_vec(), [2400.0, 2409.0]);
@@ -1139,7 +965,7 @@ mod tests {
         settings
             .set("file", Value::Text("builtin:mitbih_208".to_owned()))
             .unwrap();
-        let series = Series::from_settings(&settings).unwrap();
+        let series = from_settings(&settings).unwrap();
         assert_eq!(series.seconds_per_step(), Some(1.0 / 360.0));
         assert_eq!(series.output_unit(), "mV");
         assert_eq!(series.output_names(), ["mlii"]);
@@ -1353,7 +1179,7 @@ mod tests {
             ("standardise", Value::Flag(false)),
         ]);
         changed.set("file", Value::Text(file)).unwrap();
-        let series = Series::from_settings(&changed).unwrap();
+        let series = from_settings(&changed).unwrap();
         assert_eq!(series.output_names(), ["v"]);
         assert_eq!(
             series.training.values.column(0).to_vec()[..4],
@@ -1365,7 +1191,7 @@ mod tests {
             ("builtin:nobody", "builtin:mitbih_208"),
         ] {
             changed.set("file", Value::Text(file.to_owned())).unwrap();
-            let error = Series::from_settings(&changed).unwrap_err();
+            let error = from_settings(&changed).unwrap_err();
             assert!(error.is_bad_input());
             assert!(error.to_string().contains(part), "{error}");
         }
@@ -1393,7 +1219,7 @@ mod tests {
                 ("window", Value::Integer(window)),
                 ("prediction_steps", Value::Integer(prediction_steps)),
             ];
-            let Ok(series) = Series::from_source(&settings(&changes), source(wiggle(samples, width))) else {
+            let Ok(series) = from_source(&settings(&changes), source(wiggle(samples, width))) else {
                 return Ok(());
             };
             for split in [Split::Training, Split::HeldOut, Split::Long] {
