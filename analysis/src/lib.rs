@@ -15,6 +15,7 @@ pub mod dynamics;
 mod error;
 pub mod fixed_points;
 pub mod fixed_points_over_training;
+pub mod flow;
 mod fourier;
 pub mod free_run;
 pub mod gradient_growth;
