@@ -24,6 +24,7 @@ mod state_space;
 mod timescales;
 mod trajectory_linearization;
 mod trials;
+mod true_system;
 
 use crate::experiment::Experiment;
 use crate::results::{Arrays, Results};
@@ -130,6 +131,7 @@ pub static ANALYSES: &[AnalysisKind] = &[
     perturbations::KIND,
     gradient_growth::KIND,
     regions_visited::KIND,
+    true_system::KIND,
 ];
 
 /// The analysis of this name.

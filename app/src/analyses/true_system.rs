@@ -117,23 +117,30 @@ pub const KIND: AnalysisKind = AnalysisKind {
             rows: "a row for every fixed point of the true system and every network, and for every fixed point of a network that has no partner",
             columns: &[
                 ("network", "the network, from 0"),
-                ("true_fixed_point", "the true point; empty for one of a network alone"),
-                ("fixed_point", "the network's point; empty where it has none left"),
+                (
+                    "true_fixed_point",
+                    "the true point; empty for one of a network alone",
+                ),
+                (
+                    "fixed_point",
+                    "the network's point; empty where it has none left",
+                ),
                 (
                     "distance",
                     "between the true point and what the network shows at its own; pairs are those with the least sum of distances",
                 ),
                 ("true_n_unstable", "unstable directions of the true point"),
                 ("n_unstable", "unstable directions of the network's point"),
-                ("axis_*", "where the network's point lies on this axis of the picture"),
+                (
+                    "axis_*",
+                    "where the network's point lies on this axis of the picture",
+                ),
             ],
         },
         TableDoc {
             name: "true_system.npz",
             rows: "the attractor to draw",
-            columns: &[
-                ("attractor", "[time, axis] the test part, or its beginning"),
-            ],
+            columns: &[("attractor", "[time, axis] the test part, or its beginning")],
         },
     ],
     applies: |task, _| task.system().is_some(),
@@ -201,7 +208,11 @@ fn run(context: &mut Context) -> Outcome<()> {
             generator.restore(&mut state);
             state[i]
         });
-        table.add(&format!("original_{i}"), &recording.unit, original.collect::<Vec<_>>())?;
+        table.add(
+            &format!("original_{i}"),
+            &recording.unit,
+            original.collect::<Vec<_>>(),
+        )?;
     }
     let column = |of: fn(&Equilibrium) -> f64| points.iter().map(of).collect::<Vec<f64>>();
     table.add("residual", &per_time, column(|point| point.residual))?;
@@ -213,11 +224,21 @@ fn run(context: &mut Context) -> Outcome<()> {
     let found_from: Vec<u64> = points.iter().map(|point| point.found_from as u64).collect();
     table.add("found_from", "", found_from)?;
     add_places(&mut table, &rows(places.view()), picture.axes())?;
-    table.metadata.insert("axes".to_owned(), picture.names(&recording.names).join("\n"));
-    table.metadata.insert("system".to_owned(), generator.system.name().to_owned());
-    table.metadata.insert("variance".to_owned(), picture.variance.to_string());
+    table.metadata.insert(
+        "axes".to_owned(),
+        picture.names(&recording.names).join("\n"),
+    );
+    table
+        .metadata
+        .insert("system".to_owned(), generator.system.name().to_owned());
+    table
+        .metadata
+        .insert("variance".to_owned(), picture.variance.to_string());
     context.add_table("true_fixed_points", table);
-    context.add_table("true_eigenvalues", eigenvalues(&points, generator.dt, &per_time)?);
+    context.add_table(
+        "true_eigenvalues",
+        eigenvalues(&points, generator.dt, &per_time)?,
+    );
 
     let mut table = Table::new();
     let exponents = &spectrum.exponents;
@@ -227,8 +248,12 @@ fn run(context: &mut Context) -> Outcome<()> {
     table.add("exponent_per_step", "1/step", exponents.clone())?;
     let dimension = vec![spectrum.kaplan_yorke; exponents.len()];
     table.add("kaplan_yorke_dimension", "", dimension)?;
-    table.metadata.insert("step".to_owned(), generator.dt.to_string());
-    table.metadata.insert("time_unit".to_owned(), time_unit.to_owned());
+    table
+        .metadata
+        .insert("step".to_owned(), generator.dt.to_string());
+    table
+        .metadata
+        .insert("time_unit".to_owned(), time_unit.to_owned());
     context.add_table("true_lyapunov", table);
 
     let matches = matches(context, states.view(), &unstable, &picture)?;
@@ -294,9 +319,9 @@ impl Picture {
             ),
             false => None,
         };
-        let variance = components.as_ref().map_or(1.0, |fitted| {
-            fitted.explained_variance_ratio.sum()
-        });
+        let variance = components
+            .as_ref()
+            .map_or(1.0, |fitted| fitted.explained_variance_ratio.sum());
         Ok(Picture {
             components,
             dim,
@@ -359,7 +384,8 @@ fn matches(
             continue;
         };
         let points = fixed_points(context, network as u64, &map)?;
-        let shown = Array2::from_shape_fn((points.len(), truth.ncols()), |(k, i)| points[k].shown[i]);
+        let shown =
+            Array2::from_shape_fn((points.len(), truth.ncols()), |(k, i)| points[k].shown[i]);
         let places = picture.places(shown.view());
         let pairs = match_points(truth, shown.view())
             .map_err(|error| failed("pairs of fixed points", error))?;
@@ -368,12 +394,18 @@ fn matches(
             matches.true_point.push(true_point.map(|k| k as u64));
             matches.point.push(point.map(|k| points[k].id));
             matches.distance.push(distance);
-            matches.true_unstable.push(true_point.map(|k| true_unstable[k]));
+            matches
+                .true_unstable
+                .push(true_point.map(|k| true_unstable[k]));
             matches.unstable.push(point.map(|k| points[k].n_unstable));
             matches.places.push(point.map(|k| places.row(k).to_vec()));
         };
         for (k, pair) in pairs.iter().enumerate() {
-            push(Some(k), pair.map(|(j, _)| j), pair.map(|(_, distance)| distance));
+            push(
+                Some(k),
+                pair.map(|(j, _)| j),
+                pair.map(|(_, distance)| distance),
+            );
         }
         let has_partner = |j: usize| pairs.iter().flatten().any(|(partner, _)| *partner == j);
         for j in (0..points.len()).filter(|j| !has_partner(*j)) {
@@ -418,12 +450,36 @@ fn eigenvalues(points: &[Equilibrium], dt: f64, per_time: &str) -> nullcline_dat
         })
         .collect();
     let mut table = Table::new();
-    table.add("fixed_point", "", rows.iter().map(|row| row.0).collect::<Vec<_>>())?;
-    table.add("index", "", rows.iter().map(|row| row.1).collect::<Vec<_>>())?;
-    table.add("re", per_time, rows.iter().map(|row| row.2.re).collect::<Vec<_>>())?;
-    table.add("im", per_time, rows.iter().map(|row| row.2.im).collect::<Vec<_>>())?;
-    table.add("map_re", "", rows.iter().map(|row| row.3.re).collect::<Vec<_>>())?;
-    table.add("map_im", "", rows.iter().map(|row| row.3.im).collect::<Vec<_>>())?;
+    table.add(
+        "fixed_point",
+        "",
+        rows.iter().map(|row| row.0).collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "index",
+        "",
+        rows.iter().map(|row| row.1).collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "re",
+        per_time,
+        rows.iter().map(|row| row.2.re).collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "im",
+        per_time,
+        rows.iter().map(|row| row.2.im).collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "map_re",
+        "",
+        rows.iter().map(|row| row.3.re).collect::<Vec<_>>(),
+    )?;
+    table.add(
+        "map_im",
+        "",
+        rows.iter().map(|row| row.3.im).collect::<Vec<_>>(),
+    )?;
     let moduli: Vec<f64> = rows.iter().map(|row| row.3.norm()).collect();
     table.add("map_modulus", "", moduli)?;
     Ok(table)
@@ -431,7 +487,11 @@ fn eigenvalues(points: &[Equilibrium], dt: f64, per_time: &str) -> nullcline_dat
 
 /// The rows of a matrix, each there.
 fn rows(matrix: ArrayView2<f64>) -> Vec<Option<Vec<f64>>> {
-    matrix.rows().into_iter().map(|row| Some(row.to_vec())).collect()
+    matrix
+        .rows()
+        .into_iter()
+        .map(|row| Some(row.to_vec()))
+        .collect()
 }
 
 /// The columns `axis_*`.

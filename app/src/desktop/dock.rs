@@ -160,6 +160,7 @@ pub fn default_layout() -> Tree<String> {
         "continuation",
         "fixed_points_over_training",
         "regions_visited",
+        "fixed_points_on_attractor",
     ]);
     let training = tabs(&["training_curve", "alpha", "lesions", "perturbations"]);
     let trial = tabs(&["trial", "generated", "timescales", "power_spectrum"]);

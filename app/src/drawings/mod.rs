@@ -6,6 +6,7 @@ mod basins;
 mod continuation;
 mod cycles;
 mod delay_space;
+mod fixed_points_on_attractor;
 mod fixed_points_over_training;
 mod generated;
 mod gradient_growth;
@@ -69,6 +70,7 @@ pub static FIGURES: &[FigureKind] = &[
     alpha::KIND,
     gradient_growth::KIND,
     regions_visited::KIND,
+    fixed_points_on_attractor::KIND,
 ];
 
 /// The figure of this name.
