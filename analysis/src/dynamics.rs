@@ -1,5 +1,6 @@
 //! What an analysis needs to know of a network: its map, and the map's derivatives.
 
+use ndarray::{Array2, ArrayView2};
 use nullcline_models::interval::Interval;
 
 /// A discrete-time map x' = F(x, u) on the state x under the input u.
@@ -70,4 +71,17 @@ pub trait Enclosure: Sync {
     fn trapping_box(&self, _input: &[f64]) -> Option<Vec<f64>> {
         None
     }
+}
+
+/// A map of which observations are seen, x = g(z), and whose state z one observation implies: what a model of a recording
+/// is.
+pub trait Observed: Dynamics {
+    /// Number of elements of an observation.
+    fn observation_dim(&self) -> usize;
+
+    /// What is seen of a state: `observation` = g(`state`).
+    fn observe(&self, state: &[f64], observation: &mut [f64]);
+
+    /// The state that each of `observations`, `[time, observation]`, implies, `[time, state]`: where a prediction starts.
+    fn states_from_observations(&self, observations: ArrayView2<'_, f64>) -> Array2<f64>;
 }

@@ -30,12 +30,16 @@ pub mod peaks;
 pub mod plane;
 pub mod poincare;
 pub mod power_spectrum;
+pub mod power_spectrum_distance;
+pub mod prediction_error;
 pub mod regions_visited;
 mod schur;
 pub mod speed_landscape;
 pub mod starts;
+pub mod state_space_divergence;
 pub mod timescales;
 pub mod trajectory_linearization;
+pub mod valid_prediction_time;
 
-pub use dynamics::{Dynamics, Enclosure};
+pub use dynamics::{Dynamics, Enclosure, Observed};
 pub use error::{Error, Watch};

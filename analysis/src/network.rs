@@ -1,6 +1,7 @@
 //! Trained networks as maps.
 
-use crate::{Dynamics, Enclosure};
+use crate::{Dynamics, Enclosure, Observed};
+use ndarray::{Array2, ArrayView2};
 use nullcline_models::interval::Interval;
 use nullcline_models::network::Network;
 
@@ -37,6 +38,20 @@ impl Dynamics for Network {
 
     fn enclosure(&self) -> Option<&dyn Enclosure> {
         Some(self)
+    }
+}
+
+impl Observed for Network {
+    fn observation_dim(&self) -> usize {
+        self.architecture().outputs
+    }
+
+    fn observe(&self, state: &[f64], observation: &mut [f64]) {
+        observation.copy_from_slice(&self.readout(state));
+    }
+
+    fn states_from_observations(&self, observations: ArrayView2<'_, f64>) -> Array2<f64> {
+        Network::states_from_observations(self, observations)
     }
 }
 

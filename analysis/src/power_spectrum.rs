@@ -181,7 +181,7 @@ fn segment_starts(steps: usize, length: usize, overlap: f64) -> Vec<usize> {
 /// # Method
 /// The signal is standardised (n - 1 in the denominator), transformed as a whole, and |X_k|^2 is averaged with Gaussian
 /// weights of standard deviation `sigma` in frequencies, cut off at 4 `sigma`; 0 for none. At its ends the spectrum goes
-/// on as in a mirror, without the end itself repeated. As `sigma` counts frequencies and not Hertz, spectra of signals
+/// on as in a mirror, without the end itself repeated. Nothing negative can come of it. As `sigma` counts frequencies and not Hertz, spectra of signals
 /// of different lengths are smoothed differently and should not be compared.
 ///
 /// # Errors
@@ -228,19 +228,18 @@ pub fn smoothed_spectrum(signal: ArrayView1<'_, f64>, sigma: f64) -> Result<Vec<
         }
     };
     let bins = power.len() as isize;
-    let mirrored = |k: isize| {
-        let period = (2 * (bins - 1)).max(1);
-        let k = k.rem_euclid(period);
-        k.min(period - k).min(bins - 1) as usize
-    };
-    let weights: Vec<(isize, f64)> = (-radius..=radius).map(|k| (k, weight(k))).collect();
-    let smooth = |at: isize| -> f64 {
-        weights
-            .iter()
-            .map(|(k, weight)| weight * power[mirrored(at + k)])
-            .sum()
-    };
-    let smoothed: Vec<f64> = (0..bins).map(smooth).collect();
+    let period = (2 * (bins - 1)).max(1);
+    let mirrored: Vec<f64> = (-radius..bins + radius)
+        .map(|k| {
+            let k = k.rem_euclid(period);
+            power[k.min(period - k).min(bins - 1) as usize]
+        })
+        .collect();
+    let weights: Vec<f64> = (-radius..=radius).map(weight).collect();
+    let smoothed: Vec<f64> = mirrored
+        .windows(weights.len())
+        .map(|window| window.iter().zip(&weights).map(|(x, w)| x * w).sum())
+        .collect();
     let total: f64 = smoothed.iter().sum();
     Ok(smoothed.iter().map(|power| power / total).collect())
 }

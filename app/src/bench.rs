@@ -124,6 +124,7 @@ pub fn bench_on(options: &BenchOptions, engine: &mut dyn Engine) -> Outcome<Meas
         batch: options.batch,
         steps: options.steps,
         networks: options.networks,
+        reconstruction: None,
     })?;
     let mut seconds = Vec::new();
     let mut updates = 1;

@@ -186,6 +186,7 @@ mod tests {
             held_out_loss,
             metrics: Vec::new(),
             learning_rate: 0.1,
+            alpha: None,
             seconds: 0.0,
         };
         let mut history = vec![row(1, 0, None)];

@@ -444,7 +444,8 @@ pub fn new_provenance(
     })
 }
 
-/// The training table: update, network, loss, held_out_loss, the task's metrics, learning_rate, seconds.
+/// The training table: update, network, loss, held_out_loss, the task's metrics, learning_rate, alpha where there is
+/// forcing, seconds.
 ///
 /// # Errors
 /// None in practice: all columns are made with equal lengths.
@@ -481,6 +482,10 @@ pub fn training_table(history: &[HistoryRow], metrics: &[&str]) -> nullcline_dat
         table.add(name, "", values)?;
     }
     table.add("learning_rate", "", column(&|row| row.learning_rate))?;
+    if history.iter().any(|row| row.alpha.is_some()) {
+        let alphas: Vec<Option<f64>> = history.iter().map(|row| row.alpha).collect();
+        table.add("alpha", "", alphas)?;
+    }
     table.add("seconds", "s", column(&|row| row.seconds))?;
     Ok(table)
 }
@@ -496,6 +501,10 @@ fn history_from_table(
     let held_out = table.f64_column("held_out_loss")?;
     let rates = table.f64_column("learning_rate")?;
     let seconds = table.f64_column("seconds")?;
+    let alphas = match table.column("alpha") {
+        Some(_) => table.f64_column("alpha")?,
+        None => vec![f64::NAN; updates.len()],
+    };
     let measured: Vec<Vec<f64>> = metrics
         .iter()
         .map(|name| table.f64_column(name))
@@ -515,6 +524,7 @@ fn history_from_table(
                     Vec::new()
                 },
                 learning_rate: rates[i],
+                alpha: Some(alphas[i]).filter(|alpha| !alpha.is_nan()),
                 seconds: seconds[i],
             }
         })

@@ -33,6 +33,8 @@ impl Stream {
     pub const LONG_TRIALS: Stream = Stream(6);
     /// Directions in which parameters are perturbed; the index is the direction.
     pub const PERTURBATIONS: Stream = Stream(7);
+    /// Samples that a quantity is estimated from; the index is the estimate.
+    pub const SAMPLES: Stream = Stream(8);
     /// Recordings that a task generates from equations; the index says what of them: 0 the initial state of the training
     /// part, 1 that of the test part, 2 the observation noise.
     pub const RECORDINGS: Stream = Stream(16);

@@ -5,7 +5,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use nullcline_models::engine::CpuEngine;
 use nullcline_models::simd::Instructions;
-use nullcline_models::workload::{Size, Workload};
+use nullcline_models::workload::{Reconstruction, Size, Workload};
 
 fn main() {
     divan::main();
@@ -27,7 +27,20 @@ fn size(cell: &str, hidden: usize, batch: usize, steps: usize, networks: usize) 
         batch,
         steps,
         networks,
+        reconstruction: None,
     }
+}
+
+/// Latent units, hidden units, dimensions of the series, steps: Lorenz-63, electrocardiogram and
+/// electroencephalogram as Hess et al. (2023) reconstruct them, batch 16.
+#[divan::bench(args = [(3, 50, 3, 200), (5, 250, 5, 200), (16, 512, 64, 50)])]
+fn by_reconstruction(bencher: Bencher, sizes: (usize, usize, usize, usize)) {
+    let (units, hidden, outputs, steps) = sizes;
+    let size = Size {
+        reconstruction: Some(Reconstruction { units, outputs }),
+        ..size("shallow_plrnn", hidden, 16, steps, 1)
+    };
+    updates(bencher, size, Instructions::detect());
 }
 
 #[divan::bench(args = ["vanilla", "leaky", "gru", "lstm", "shallow_plrnn"])]

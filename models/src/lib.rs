@@ -5,6 +5,7 @@
 //! [`engine::Engine`], in f32. [`network::Network`] is one of them in f64, with exact Jacobians, for analysis.
 //! The cells themselves are written once, see [`cells`].
 
+pub mod adaptive_forcing;
 pub mod architecture;
 pub mod cells;
 pub mod engine;
@@ -12,9 +13,11 @@ pub mod ensemble;
 pub mod initialisers;
 pub mod interval;
 pub mod linear;
+pub mod matrix_functions;
 pub mod network;
 pub mod optimisers;
 pub mod registry;
+pub mod regularisers;
 pub mod scalar;
 pub mod simd;
 pub mod torch;

@@ -457,6 +457,39 @@ impl Network {
     /// pinv(R) (x - d) for a linear readout; the observation itself, then the learned map of it, for the
     /// identity. State variables beyond the first are zero.
     pub fn state_from_observation(&self, observation: &[f64]) -> Vec<f64> {
+        self.implied_state(&self.inverse_readout(), observation)
+    }
+
+    /// The states [time, state] that observations [time, output] imply: row by row
+    /// [`state_from_observation`](Self::state_from_observation), with the readout inverted once.
+    ///
+    /// # Panics
+    /// If the observations have not as many columns as there are outputs.
+    pub fn states_from_observations(&self, observations: ArrayView2<f64>) -> Array2<f64> {
+        let inverse = self.inverse_readout();
+        let mut states = Array2::zeros((observations.nrows(), self.state_dim()));
+        for (observation, mut state) in observations.rows().into_iter().zip(states.rows_mut()) {
+            let implied = self.implied_state(&inverse, &observation.to_vec());
+            for (out, x) in state.iter_mut().zip(implied) {
+                *out = x;
+            }
+        }
+        states
+    }
+
+    /// pinv(R), row-major [unit, output]; empty for the identity, which needs none.
+    fn inverse_readout(&self) -> Vec<f64> {
+        match self.architecture.readout {
+            Readout::Identity => Vec::new(),
+            Readout::Linear | Readout::LinearWithoutBias => pseudo_inverse(
+                &self.parameters[self.layout.readout.clone()],
+                self.architecture.outputs,
+                self.architecture.units,
+            ),
+        }
+    }
+
+    fn implied_state(&self, inverse: &[f64], observation: &[f64]) -> Vec<f64> {
         let mut state = vec![0.0; self.state_dim()];
         let (units, outputs) = (self.architecture.units, self.architecture.outputs);
         if self.architecture.readout == Readout::Identity {
@@ -468,11 +501,6 @@ impl Network {
             }
             return state;
         }
-        let inverse = pseudo_inverse(
-            &self.parameters[self.layout.readout.clone()],
-            outputs,
-            units,
-        );
         let bias = &self.parameters[self.layout.readout_bias.clone()];
         for (i, row) in inverse.chunks_exact(outputs).enumerate() {
             state[i] = row

@@ -4,10 +4,12 @@
 //! optimiser's moments and a few counters: [`Trainer::checkpoint`] writes it, [`Trainer::restore`] reads it,
 //! and a run that was killed ends in the same bits as one that was not.
 
+use crate::adaptive_forcing::{Adaptation, Estimator};
 use crate::architecture::Architecture;
-use crate::engine::{Engine, Job, Learner, Objective, Plan};
+use crate::engine::{Engine, Forcing, Job, Learner, Objective, Plan};
 use crate::ensemble::{Ensemble, Initialisation};
 use crate::optimisers::{Moments, Optimiser, Plateau, Rule, Schedule};
+use crate::regularisers::Regularisation;
 use ndarray::{Array1, Array2, ArrayD, IxDyn};
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
 use nullcline_data::tensors::{Tensor, Tensors};
@@ -20,18 +22,99 @@ use std::time::Instant;
 pub const KEYS: &[Key] = &[
     Key {
         name: "method",
-        kind: Kind::Choice(&["bptt", "gtf"]),
+        kind: Kind::Choice(&["bptt", "gtf", "sparse_forcing"]),
         default: Preset::Text("bptt"),
         unit: "",
-        doc: "bptt: back-propagation through time. gtf: with generalized teacher forcing (Hess et al. 2023), \
-              for tasks whose trials start from an observation.",
+        doc: "bptt: back-propagation through time. For tasks whose trials start from an observation also gtf: with \
+              generalized teacher forcing (Hess et al. 2023), and sparse_forcing: with the state replaced by that of \
+              the data every forcing_interval steps (Mikhaeil et al. 2022).",
     },
     Key {
         name: "alpha",
         kind: Kind::Number { min: 0.0, max: 1.0 },
         default: Preset::Number(0.1),
         unit: "",
-        doc: "Strength of the forcing of gtf: z becomes (1 - alpha) z + alpha z_data before each step.",
+        doc: "Strength of the forcing of gtf: z becomes (1 - alpha) z + alpha z_data before each step. Where it is \
+              adaptive, its start, which was published as 1.",
+    },
+    Key {
+        name: "alpha_estimator",
+        kind: Kind::Choice(Estimator::NAMES),
+        default: Preset::Text("constant"),
+        unit: "",
+        doc: "Adaptive gtf: alpha follows 1 - 1 / kappa, up at once and down slowly, kappa being estimated from the \
+              Jacobians at the states that the data imply. product_upper_bound: geometric mean over time of their \
+              spectral norms; arithmetic_mean: norm of their mean; explog: norm of exp of the mean of their matrix \
+              logarithms; batch_maximum: largest norm; each the largest over a batch. jacobian_upper_bound: from the \
+              weights alone. constant: alpha stays.",
+    },
+    Key {
+        name: "alpha_decay",
+        kind: Kind::Number { min: 0.0, max: 1.0 },
+        default: Preset::Number(0.999),
+        unit: "",
+        doc: "gamma of adaptive gtf: what a lower estimate leaves of alpha.",
+    },
+    Key {
+        name: "alpha_every",
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000_000,
+        },
+        default: Preset::Integer(5),
+        unit: "updates",
+        doc: "Updates between estimates of adaptive gtf.",
+    },
+    Key {
+        name: "forcing_interval",
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000_000,
+        },
+        default: Preset::Integer(16),
+        unit: "steps",
+        doc: "Steps from one replacement of the state to the next of sparse_forcing.",
+    },
+    Key {
+        name: "forced_units",
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+        },
+        default: Preset::Absent,
+        unit: "",
+        doc: "Partial forcing: only the first so many units are forced; where left out, all that the data imply.",
+    },
+    Key {
+        name: "latent_regularisation",
+        kind: Kind::Number { min: 0.0, max: 1e6 },
+        default: Preset::Number(0.0),
+        unit: "",
+        doc: "Strength of the penalty sum p^2 on the weights and biases of the recurrent part, (1 - A)^2 on the \
+              diagonal of a PLRNN.",
+    },
+    Key {
+        name: "observation_regularisation",
+        kind: Kind::Number { min: 0.0, max: 1e6 },
+        default: Preset::Number(0.0),
+        unit: "",
+        doc: "Strength of the penalty (1 - condition number)^2 on a linear readout, or sum p^2 on the map to the units \
+              that the identity does not observe.",
+    },
+    Key {
+        name: "manifold_regularisation",
+        kind: Kind::Number { min: 0.0, max: 1e6 },
+        default: Preset::Number(0.0),
+        unit: "",
+        doc: "Strength of the manifold-attractor penalty (Schmidt et al. 2021): (1 - A)^2 + W^2 + h^2 in the rows of \
+              the last units, which are drawn to remember.",
+    },
+    Key {
+        name: "manifold_fraction",
+        kind: Kind::Number { min: 0.0, max: 1.0 },
+        default: Preset::Number(0.5),
+        unit: "",
+        doc: "Share of the units that manifold_regularisation acts on, rounded down.",
     },
     Key {
         name: "loss",
@@ -254,8 +337,12 @@ const MOST_NUMBERS_OF_RESPONSES: usize = 1 << 26;
 /// The `[training]` table as typed values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingSettings {
-    /// alpha of generalized teacher forcing; `None`: plain back-propagation.
-    pub forcing: Option<f32>,
+    /// Teacher forcing; `None`: plain back-propagation.
+    pub forcing: Option<Forcing>,
+    /// How alpha follows the data; `None`: it stays.
+    pub adaptation: Option<Adaptation>,
+    /// Penalties on the parameters.
+    pub regularisation: Regularisation,
     /// The loss; `None`: the task's.
     pub loss: Option<Loss>,
     /// Most updates.
@@ -314,7 +401,30 @@ impl TrainingSettings {
             });
         }
         Ok(TrainingSettings {
-            forcing: (settings.text("method") == "gtf").then(|| settings.number("alpha") as f32),
+            forcing: match settings.text("method") {
+                "gtf" => Some(Forcing::generalized(settings.number("alpha") as f32)),
+                "sparse_forcing" => Some(Forcing::sparse(settings.count("forcing_interval"))),
+                _ => None,
+            }
+            .map(|forcing| Forcing {
+                units: settings
+                    .optional_integer("forced_units")
+                    .map(|units| units as usize),
+                ..forcing
+            }),
+            adaptation: Estimator::from_name(settings.text("alpha_estimator"))
+                .filter(|_| settings.text("method") == "gtf")
+                .map(|estimator| Adaptation {
+                    estimator,
+                    decay: settings.number("alpha_decay"),
+                    every: settings.count("alpha_every") as u64,
+                }),
+            regularisation: Regularisation {
+                latent: settings.number("latent_regularisation"),
+                observation: settings.number("observation_regularisation"),
+                manifold: settings.number("manifold_regularisation"),
+                manifold_fraction: settings.number("manifold_fraction"),
+            },
             loss: match settings.text("loss") {
                 "mean_squared_error" => Some(Loss::MeanSquaredError),
                 "cross_entropy" => Some(Loss::CrossEntropy),
@@ -426,6 +536,8 @@ pub struct HistoryRow {
     pub metrics: Vec<f64>,
     /// Learning rate of the last update.
     pub learning_rate: f64,
+    /// Strength of the forcing in the last update, where there is forcing.
+    pub alpha: Option<f64>,
     /// Seconds of training so far, over all sessions.
     pub seconds: f64,
 }
@@ -441,11 +553,13 @@ struct Course {
     waited: u64,
     /// Parameters before the last update: the last that are known to give a finite loss.
     previous: Vec<f32>,
+    /// Strength of the forcing; 0 where there is none.
+    alpha: f32,
 }
 
 impl Course {
     /// A course before its first update.
-    fn new(parameters: &[f32], status: Status) -> Self {
+    fn new(parameters: &[f32], status: Status, forcing: Option<Forcing>) -> Self {
         Course {
             status,
             moments: Moments::new(parameters.len()),
@@ -453,6 +567,7 @@ impl Course {
             best: f64::INFINITY,
             waited: 0,
             previous: parameters.to_vec(),
+            alpha: forcing.map_or(0.0, |forcing| forcing.alpha),
         }
     }
 }
@@ -514,7 +629,7 @@ impl<'a> Trainer<'a> {
         if settings.forcing.is_some() {
             let refuse = |found: &str, allowed: &str| {
                 Err(Error::Argument {
-                    what: "key \"training.method\" = \"gtf\"".into(),
+                    what: "key \"training.method\", with teacher forcing".into(),
                     found: found.into(),
                     allowed: allowed.into(),
                 })
@@ -541,6 +656,16 @@ impl<'a> Trainer<'a> {
                 );
             }
         }
+        let bound = settings
+            .adaptation
+            .is_some_and(|a| a.estimator == Estimator::JacobianUpperBound);
+        if bound && !ensemble.architecture.cell.shape().has_hidden {
+            return Err(Error::argument(
+                "key \"training.alpha_estimator\" = \"jacobian_upper_bound\"",
+                format!("cell \"{}\"", ensemble.architecture.cell.name()),
+                "a PLRNN, whose Jacobians its weights bound; or another estimator",
+            ));
+        }
         let leak = ensemble
             .architecture
             .tensor("leak")
@@ -553,7 +678,7 @@ impl<'a> Trainer<'a> {
         let courses = ensemble
             .parameters
             .iter()
-            .map(|parameters| Course::new(parameters, Status::Running))
+            .map(|parameters| Course::new(parameters, Status::Running, settings.forcing))
             .collect();
         Ok(Trainer {
             objective: settings.objective(task),
@@ -592,7 +717,7 @@ impl<'a> Trainer<'a> {
         self.courses = ensemble
             .parameters
             .iter()
-            .map(|parameters| Course::new(parameters, Status::AllUpdates))
+            .map(|parameters| Course::new(parameters, Status::AllUpdates, self.settings.forcing))
             .collect();
         self.ensemble = ensemble;
         Ok(())
@@ -667,6 +792,8 @@ impl<'a> Trainer<'a> {
             optimiser: self.settings.optimiser,
             clip: self.settings.clip,
             trainable: &self.trainable,
+            regularisation: self.settings.regularisation,
+            adaptation: self.settings.adaptation,
             leak: self.leak.clone(),
             task: self.task,
             batch: self.settings.batch,
@@ -691,6 +818,7 @@ impl<'a> Trainer<'a> {
                 parameters,
                 moments: &mut course.moments,
                 previous: &mut course.previous,
+                alpha: &mut course.alpha,
                 trial_seed: if self.settings.shared_trials {
                     self.seed
                 } else {
@@ -837,6 +965,10 @@ impl<'a> Trainer<'a> {
                         held_out_loss: measured.map(|measured| measured.loss),
                         metrics: measured.map_or(Vec::new(), |measured| measured.metrics.clone()),
                         learning_rate: rates[i],
+                        alpha: self
+                            .objective
+                            .forcing
+                            .and_then(|_| progress.alphas.get(i).copied().map(f64::from)),
                         // The engine was not interrupted to look at the clock.
                         seconds: begun + seconds * (i + 1) as f64 / (end - from) as f64,
                     });
@@ -973,6 +1105,7 @@ impl<'a> Trainer<'a> {
         tensors.insert("training.plateau_scale", numbers(&|c| c.plateau.scale));
         tensors.insert("training.best", numbers(&|c| c.best));
         tensors.insert("training.waited", integers(&|c| c.waited));
+        tensors.insert("training.alpha", numbers(&|c| f64::from(c.alpha)));
         tensors.insert(
             "training.update",
             Tensor::U64(Array1::from_elem(1, self.update).into_dyn()),
@@ -1047,6 +1180,11 @@ impl<'a> Trainer<'a> {
         let plateau_scale = numbers("training.plateau_scale")?;
         let best = numbers("training.best")?;
         let waited = integers("training.waited", networks)?;
+        // Checkpoints from before the forcing could change say nothing of it: it is that of the settings.
+        let alpha = match checkpoint.get("training.alpha") {
+            Some(_) => numbers("training.alpha")?,
+            None => self.courses.iter().map(|c| f64::from(c.alpha)).collect(),
+        };
         let update = integers("training.update", 1)?[0];
         let mut courses = Vec::with_capacity(networks);
         for (k, ((first, second), previous)) in
@@ -1069,6 +1207,7 @@ impl<'a> Trainer<'a> {
                 best: best[k],
                 waited: waited[k],
                 previous,
+                alpha: alpha[k] as f32,
             });
         }
         self.courses = courses;

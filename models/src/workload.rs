@@ -1,17 +1,21 @@
 //! Made-up work of any size, for benchmarks: an ensemble that is trained on trials that are always the same.
 
-use crate::engine::{Engine, Learner, Objective, Plan};
+use crate::engine::{Engine, Forcing, Learner, Objective, Plan};
 use crate::ensemble::Ensemble;
 use crate::optimisers::{Moments, Optimiser, Rule};
 use crate::registry::{self, MODELS};
-use ndarray::{Array3, ArrayView3};
+use crate::regularisers::Regularisation;
+use ndarray::{Array3, ArrayView3, Axis};
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::{Settings, Value};
 use nullcline_data::{Error, Result};
 use nullcline_tasks::{Loss, Split, Task, Trials};
 
-/// Inputs and outputs, as of the 3-bit flip-flop.
+/// Inputs and outputs where a size says nothing of them, as of the 3-bit flip-flop.
 const CHANNELS: usize = 3;
+
+/// alpha of the forcing of a reconstruction.
+const RECONSTRUCTION_ALPHA: f32 = 0.1;
 
 /// How much work.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +30,18 @@ pub struct Size {
     pub steps: usize,
     /// Networks.
     pub networks: usize,
+    /// Reconstruction of a series by generalized teacher forcing, instead of a task with inputs.
+    pub reconstruction: Option<Reconstruction>,
+}
+
+/// Sizes of a reconstruction: no inputs, trials that start from an observation, forcing with alpha = 0.1, RAdam.
+/// Observation is by the identity where the network has as many units as there are dimensions, else affine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconstruction {
+    /// Units; of a PLRNN, latent ones.
+    pub units: usize,
+    /// Dimensions of the series.
+    pub outputs: usize,
 }
 
 /// Networks in training with Adam on the mean squared error at every step, all on the same trials.
@@ -35,6 +51,7 @@ pub struct Workload {
     previous: Vec<Vec<f32>>,
     trainable: Vec<bool>,
     task: SameTrials,
+    forcing: Option<Forcing>,
     batch: usize,
     steps: usize,
     made: u64,
@@ -61,12 +78,30 @@ impl Workload {
                 let allowed = "an integer from 1 to 100000";
                 Error::argument("--hidden", size.hidden.to_string(), allowed)
             })?;
-        let (architecture, initialisation) = kind.build(&settings, CHANNELS, CHANNELS)?;
+        let outputs = size.reconstruction.map_or(CHANNELS, |r| r.outputs);
+        let inputs = size.reconstruction.map_or(CHANNELS, |_| 0);
+        if let Some(reconstruction) = size.reconstruction {
+            let units = reconstruction.units as i64;
+            let refused = |_| {
+                let allowed = "a PLRNN with 1 to 10000 latent units";
+                Error::argument("--cell", &size.cell, allowed)
+            };
+            if units == reconstruction.outputs as i64 {
+                let identity = Value::Text("identity".into());
+                settings.set("observation", identity).map_err(refused)?;
+            }
+            if plrnn {
+                settings
+                    .set("units", Value::Integer(units))
+                    .map_err(refused)?;
+            }
+        }
+        let (architecture, initialisation) = kind.build(&settings, inputs, outputs)?;
         let count = architecture.parameter_count();
         let ensemble = Ensemble::new(architecture, &initialisation, size.networks, 1);
         let mut random = Random::new(1, Stream::TRIALS, 0);
-        let mut numbers = || {
-            Array3::from_shape_simple_fn((size.batch, size.steps, CHANNELS), || {
+        let mut numbers = |steps: usize, channels: usize| {
+            Array3::from_shape_simple_fn((size.batch, steps, channels), || {
                 2.0 * random.uniform_f32() - 1.0
             })
         };
@@ -75,11 +110,16 @@ impl Workload {
             previous: ensemble.parameters.clone(),
             trainable: vec![true; count],
             task: SameTrials(Trials {
-                inputs: numbers(),
-                targets: numbers(),
+                inputs: numbers(size.steps, inputs),
+                targets: numbers(size.steps, outputs),
                 mask: None,
-                initial: None,
+                initial: size
+                    .reconstruction
+                    .map(|_| numbers(1, outputs).remove_axis(Axis(1))),
             }),
+            forcing: size
+                .reconstruction
+                .map(|_| Forcing::generalized(RECONSTRUCTION_ALPHA)),
             batch: size.batch,
             steps: size.steps,
             made: 0,
@@ -98,10 +138,13 @@ impl Workload {
             architecture: &self.ensemble.architecture,
             objective: Objective {
                 loss: Loss::MeanSquaredError,
-                forcing: None,
+                forcing: self.forcing,
             },
             optimiser: Optimiser {
-                rule: Rule::Adam,
+                rule: match self.forcing {
+                    Some(_) => Rule::RAdam,
+                    None => Rule::Adam,
+                },
                 beta1: 0.9,
                 beta2: 0.999,
                 epsilon: 1e-8,
@@ -111,24 +154,28 @@ impl Workload {
             },
             clip: 0.0,
             trainable: &self.trainable,
+            regularisation: Regularisation::default(),
+            adaptation: None,
             leak: None,
             task: &self.task,
             batch: self.batch,
             ensemble: self.moments.len(),
             updates,
         };
+        let mut alphas = vec![RECONSTRUCTION_ALPHA; self.moments.len()];
         let mut learners: Vec<Learner> = self
             .ensemble
             .parameters
             .iter_mut()
             .zip(&mut self.moments)
-            .zip(&mut self.previous)
-            .map(|((parameters, moments), previous)| Learner {
+            .zip(self.previous.iter_mut().zip(&mut alphas))
+            .map(|((parameters, moments), (previous, alpha))| Learner {
                 parameters,
                 moments,
                 previous,
                 trial_seed: 1,
                 learning_rates: plan.updates.clone().map(|_| 1e-4).collect(),
+                alpha,
             })
             .collect();
         let progress = engine.advance(&plan, &mut learners)?;

@@ -7,10 +7,12 @@ use crate::session::Outcome;
 use ndarray::{Array2, ArrayView2, s};
 use nullcline_analysis::free_run::RunInput;
 use nullcline_analysis::gradient_growth::{
-    Forcing, Stretch, bounding_alpha, gradient_growths, growth_range, rate_range,
+    Forcing, Stretch, alpha_for, bounding_alpha, gradient_growths, growth_range, rate_range,
 };
 use nullcline_data::settings::{Key, Kind, Preset};
-use nullcline_models::architecture::{Architecture, Readout};
+use nullcline_models::adaptive_forcing::{Estimator, kappa};
+use nullcline_models::architecture::{Architecture, CellKind};
+use nullcline_models::engine;
 use nullcline_models::network::Network;
 use nullcline_tables::Table;
 use nullcline_tasks::Split;
@@ -91,20 +93,21 @@ pub const KIND: AnalysisKind = AnalysisKind {
         },
         TableDoc {
             name: "gradient_growth_bounds",
-            rows: "a row for every network: the strength alpha* under which no gradient can grow",
+            rows: "a row for every network and every way to choose the strength of the forcing",
             columns: &[
                 ("network", "the network, from 0"),
                 (
-                    "largest_singular_value",
-                    "of any Jacobian met at the data, under alpha*, and on the way to it",
+                    "estimate",
+                    "largest_singular_value: of any Jacobian met at the data, under the alpha that follows from it, and on the way to that; the others are what adaptive forcing takes in its place (key training.alpha_estimator), here from a batch of training trials",
                 ),
+                ("kappa", "what is found"),
                 (
                     "alpha",
-                    "alpha*, 1 - 1 / that; it bounds gradients where every unit is forced",
+                    "1 - 1 / kappa, at least 0; that of the largest singular value bounds gradients where every unit is forced",
                 ),
                 (
                     "settled",
-                    "whether no larger singular value is met under alpha* itself",
+                    "whether no larger singular value is met under that alpha itself; empty for the others",
                 ),
                 ("forced", "state variables that the forcing acts on"),
                 ("states", "state variables there are"),
@@ -124,12 +127,20 @@ fn run(context: &mut Context) -> Outcome<()> {
         return Ok(());
     };
     let architecture = context.ensemble.architecture.clone();
-    let forced = forced_variables(&architecture);
+    let forced = forced_variables(context.objective.forcing, &architecture);
     let rows = recording.values.nrows();
     let length = context.settings.count("steps").saturating_add(1).min(rows);
     let count = context.settings.count("starts");
     let first_rows: Vec<usize> = (0..count)
         .map(|k| (rows - length) * k / (count - 1).max(1))
+        .collect();
+    // Row t enters the step that begins at t.
+    let inputs: Vec<Array2<f64>> = first_rows
+        .iter()
+        .map(|&first| {
+            let after = recording.inputs_after(first);
+            after.slice(s![..length - 1, ..]).mapv(f64::from)
+        })
         .collect();
     let rest = context.task.rest_input();
     let mut curves = Curves::default();
@@ -149,9 +160,13 @@ fn run(context: &mut Context) -> Outcome<()> {
             .collect();
         let stretches: Vec<Stretch> = implied
             .iter()
-            .map(|states| Stretch {
+            .zip(&inputs)
+            .map(|(states, inputs)| Stretch {
                 states: states.view(),
-                inputs: RunInput::Constant(&rest),
+                inputs: match recording.is_driven() {
+                    true => RunInput::Sequence(inputs.view()),
+                    false => RunInput::Constant(&rest),
+                },
             })
             .collect();
         let trained = trained_alpha(context, network);
@@ -199,13 +214,31 @@ fn run(context: &mut Context) -> Outcome<()> {
             watch((parts - 1.0 + done) / parts)
         })
         .map_err(|error| failed("gradients through time", error))?;
-        bounds.network.push(network as u64);
-        bounds.sigma.push(star.sigma);
-        bounds.alpha.push(star.alpha);
-        bounds.settled.push(star.settled);
+        let mut estimates = vec![("largest_singular_value", star.sigma, Some(star.settled))];
+        let batch = context.experiment.training.count("batch");
+        let seed = context.seed(network);
+        let trials = context.task.trials(Split::Training, seed, 0, batch);
+        for name in Estimator::NAMES {
+            let Some(estimator) = Estimator::from_name(name) else {
+                continue;
+            };
+            if estimator == Estimator::JacobianUpperBound && !has_bound(&architecture) {
+                continue;
+            }
+            let parameters = &context.ensemble.parameters[network];
+            let found = kappa(estimator, &architecture, parameters, &trials);
+            estimates.push((*name, found, None));
+        }
         let acted_on = forced.iter().filter(|forced| **forced).count();
-        bounds.forced.push(acted_on as u64);
-        bounds.states.push(forced.len() as u64);
+        for (estimate, kappa, settled) in estimates {
+            bounds.network.push(network as u64);
+            bounds.estimate.push(estimate);
+            bounds.kappa.push(kappa);
+            bounds.alpha.push(alpha_for(kappa));
+            bounds.settled.push(settled);
+            bounds.forced.push(acted_on as u64);
+            bounds.states.push(forced.len() as u64);
+        }
     }
     let mut table = Table::new();
     table.add("network", "", curves.network)?;
@@ -228,7 +261,8 @@ fn run(context: &mut Context) -> Outcome<()> {
     context.add_table("gradient_growth_rates", table);
     let mut table = Table::new();
     table.add("network", "", bounds.network)?;
-    table.add("largest_singular_value", "", bounds.sigma)?;
+    table.add("estimate", "", bounds.estimate)?;
+    table.add("kappa", "", bounds.kappa)?;
     table.add("alpha", "", bounds.alpha)?;
     table.add("settled", "", bounds.settled)?;
     table.add("forced", "", bounds.forced)?;
@@ -237,14 +271,20 @@ fn run(context: &mut Context) -> Outcome<()> {
     Ok(())
 }
 
-/// Which state variables forced training acts on: all units, with an identity readout those that are observed, and of
-/// each unit the first variable.
-fn forced_variables(architecture: &Architecture) -> Vec<bool> {
-    let forced = match architecture.readout {
-        Readout::Identity => architecture.outputs.min(architecture.units),
-        _ => architecture.units,
-    };
+/// Which state variables the forcing of training acts on, and generalized forcing where there was none: units that the
+/// observation implies, and of each unit the first variable.
+fn forced_variables(trained: Option<engine::Forcing>, architecture: &Architecture) -> Vec<bool> {
+    let forcing = trained.unwrap_or(engine::Forcing::generalized(0.0));
+    let forced = forcing.forced_units(architecture);
     (0..architecture.state_dim()).map(|i| i < forced).collect()
+}
+
+/// Whether the Jacobians of such a network have a bound that follows from its weights.
+fn has_bound(architecture: &Architecture) -> bool {
+    matches!(
+        architecture.cell,
+        CellKind::ShallowPlrnn | CellKind::ClippedShallowPlrnn
+    )
 }
 
 /// The states `[time, state]` that observations `[time, output]` imply.
@@ -257,12 +297,15 @@ fn implied_states(map: &Network, observations: ArrayView2<f32>) -> Array2<f64> {
     states
 }
 
-/// The strength of the forcing that a network was trained with: the last one that training noted, or that of the
-/// experiment; `None` without generalized teacher forcing.
+/// The strength of the forcing that a network was trained with: that of the experiment, or, of adaptive forcing, the last
+/// one that training noted; `None` without generalized teacher forcing.
 fn trained_alpha(context: &Context, network: usize) -> Option<f64> {
     let training = &context.experiment.training;
     if training.text("method") != "gtf" {
         return None;
+    }
+    if training.text("alpha_estimator") == "constant" {
+        return Some(training.number("alpha"));
     }
     let noted = || -> Option<f64> {
         let table = context.results.table(TRAINING)?;
@@ -306,9 +349,10 @@ struct Rates {
 #[derive(Default)]
 struct Bounds {
     network: Vec<u64>,
-    sigma: Vec<f64>,
+    estimate: Vec<&'static str>,
+    kappa: Vec<f64>,
     alpha: Vec<f64>,
-    settled: Vec<bool>,
+    settled: Vec<Option<bool>>,
     forced: Vec<u64>,
     states: Vec<u64>,
 }

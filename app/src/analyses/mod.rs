@@ -18,6 +18,8 @@ mod perturbations;
 mod plane;
 mod poincare;
 pub mod power_spectrum;
+mod reconstruction;
+mod reconstruction_over_training;
 mod regions_visited;
 mod speed_landscape;
 mod state_space;
@@ -127,6 +129,8 @@ pub static ANALYSES: &[AnalysisKind] = &[
     timescales::KIND,
     power_spectrum::KIND,
     poincare::KIND,
+    reconstruction::KIND,
+    reconstruction_over_training::KIND,
     lesions::KIND,
     perturbations::KIND,
     gradient_growth::KIND,

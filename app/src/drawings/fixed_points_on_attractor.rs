@@ -57,7 +57,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let all: Vec<usize> = (0..truth.row_count()).collect();
     let (true_rows, left) = view.within(truth, &all)?;
     beyond += left;
-    let diamond = Style::from(Role::Target).marker(Marker::Diamond).size(8.0);
+    let diamond = Style::from(Role::Target).marker(Marker::Diamond).size(7.0);
     series.extend(points(
         truth,
         &true_rows,
@@ -75,8 +75,8 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let (own, left) = view.within(matches, &own)?;
     beyond += left;
     for (role, label, is_stable) in [
-        (Role::Unstable, "unstable ones of the network", false),
-        (Role::Stable, "stable ones of the network", true),
+        (Role::Unstable, "network, unstable", false),
+        (Role::Stable, "network, stable", true),
     ] {
         let chosen: Vec<usize> = own
             .iter()

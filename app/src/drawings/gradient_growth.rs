@@ -24,7 +24,7 @@ const LOWEST: f64 = -16.0;
 /// The part of the colour map that is dark enough for thin lines on white.
 const DARKEST_PART: f64 = 0.88;
 /// Most ticks of the axis of norms.
-const TICKS: f64 = 7.0;
+const TICKS: f64 = 9.0;
 
 fn build(results: &Results) -> Result<Option<Figure>> {
     let (Some(curves), Some(rates), Some(bounds)) = (
@@ -88,9 +88,13 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     }
     for (k, &alpha) in alphas.iter().enumerate() {
         let style = Style::from(Role::Category(0)).color(color(k)).width(1.0);
+        let rounded = (1e4 * alpha).round() / 1e4;
         let (style, label) = match trained[k] {
-            true => (style.dash(Dash::Dashed), format!("*α* = {alpha} (trained)")),
-            false => (style, format!("*α* = {alpha}")),
+            true => (
+                style.dash(Dash::Dashed),
+                format!("*α* = {rounded} (trained)"),
+            ),
+            false => (style, format!("*α* = {rounded}")),
         };
         let line = Series::line(own(alpha, &time), own(alpha, &median), style);
         growth = growth.with(line.label(label));
@@ -113,13 +117,20 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let ends = |values: &[f64]| -> Vec<[f64; 2]> {
         alphas.iter().zip(values).map(|(a, y)| [*a, *y]).collect()
     };
-    let star = rows_of_network(bounds, network)?;
-    let star_alpha = pick(bounds, "alpha", &star)?.first().copied();
-    let star_alpha = star_alpha.filter(|alpha| alpha.is_finite());
+    let bound_rows = rows_of_network(bounds, network)?;
+    let bound_alphas = pick(bounds, "alpha", &bound_rows)?;
+    let estimates = bounds.text_column("estimate")?;
     let reach = alphas.iter().copied().fold(0.0, f64::max);
-    if let Some(alpha) = star_alpha.filter(|alpha| *alpha <= reach) {
-        let rule = Style::from(Role::Guide).dash(Dash::Dashed);
-        per_step = per_step.with(Series::vertical_rule(alpha, rule).label("*α*\\*"));
+    let mut listed = Vec::new();
+    for (k, (&row, &alpha)) in bound_rows.iter().zip(&bound_alphas).enumerate() {
+        let name = estimates[row].unwrap_or_default().replace('_', " ");
+        if alpha.is_finite() {
+            listed.push(format!("{name} {alpha:.3}"));
+        }
+        if alpha > 0.0 && alpha <= reach {
+            let style = Style::from(Role::Category(k)).dash(Dash::Dotted).width(1.0);
+            per_step = per_step.with(Series::vertical_rule(alpha, style).label(name));
+        }
     }
     per_step = per_step
         .with(Series::line(
@@ -138,18 +149,21 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     }
 
     let partial = match (
-        pick(bounds, "forced", &star)?.first(),
-        pick(bounds, "states", &star)?.first(),
+        pick(bounds, "forced", &bound_rows)?.first(),
+        pick(bounds, "states", &bound_rows)?.first(),
     ) {
         (Some(forced), Some(states)) if forced < states => format!(
             " Forcing acts on {forced} of {states} state variables; what the others carry it does not damp."
         ),
         _ => String::new(),
     };
-    let bound = star_alpha.map_or(String::new(), |alpha| {
-        format!(" The largest singular value met gives *α*\\* = {alpha:.3}.")
-    });
-    let bound = bound.replace(['*', '\\'], "");
+    let bound = match listed.is_empty() {
+        true => String::new(),
+        false => format!(
+            " The forcing that would bound it, by {}.",
+            listed.join(", by ")
+        ),
+    };
     let caption = format!(
         "Spectral norm of the gradient through time under teacher forcing of strength α along the training data, median \
          and range over starts; and the geometric mean of its growth in a step.{bound}{partial}"

@@ -16,6 +16,8 @@ pub const KIND: FigureKind = FigureKind {
 
 /// Exponents whose averages are shown over time.
 const CURVES: usize = 5;
+/// Up to so many ranks each have a tick.
+const MOST_TICKS: f64 = 12.0;
 
 fn build(results: &Results) -> Result<Option<Figure>> {
     let (Some(table), Some(convergence)) = (
@@ -49,11 +51,15 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     // Zero parts what grows from what shrinks: it is always in view.
     let (low, high) = common_range(&[&exponents[..], &truth].concat(), &[0.0]);
     let zero = || Series::horizontal_rule(0.0, Role::Guide);
-    let mut spectrum = Plane::new(
-        Axis::new("Exponent", "rank"),
-        Axis::new("*λ*", "1/step").range(low, high),
-    )
-    .with(zero());
+    let mut rank_axis = Axis::new("Exponent", "rank");
+    let last = ranks.iter().chain(&true_ranks).copied().fold(1.0, f64::max);
+    // Of few, every rank.
+    if last <= MOST_TICKS {
+        let ticks = (1..=last as usize).map(|rank| (rank as f64, rank.to_string()));
+        rank_axis = rank_axis.range(0.5, last + 0.5).ticks(ticks.collect());
+    }
+    let mut spectrum =
+        Plane::new(rank_axis, Axis::new("*λ*", "1/step").range(low, high)).with(zero());
     let mut own = Series::points(ranks, exponents, Role::Stable);
     if !truth.is_empty() {
         let ring = Style::from(Role::Target).marker(Marker::Ring).size(7.5);

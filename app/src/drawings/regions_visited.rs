@@ -165,7 +165,8 @@ impl Orbit<'_> {
             ),
             2 => plane(component(1), component(2)),
             _ => {
-                let mut space = Space::new([component(1), component(2), component(3)]);
+                let axes = [component(1), component(2), component(3)];
+                let mut space = Space::new(axes).view(-55.0, 35.0);
                 space.series = series;
                 Panel::space(space).aspect(0.85)
             }

@@ -30,6 +30,7 @@ fn updates(
         batch,
         steps,
         networks,
+        reconstruction: None,
     })
     .expect("a size that the cell can have");
     let mut engine = GpuEngine::open(Request::Best).expect("the card that `main` has opened");

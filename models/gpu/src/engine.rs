@@ -422,7 +422,7 @@ impl GpuEngine {
             let of_class: Vec<Job> = class.iter().map(|&j| jobs[j]).collect();
             let observed = of_class[0].trials.initial.is_some();
             let problem = problem(architecture, objective, observed, trains);
-            let alpha = objective.forcing.unwrap_or(0.0);
+            let alpha = objective.forcing.map_or(0.0, |forcing| forcing.alpha);
             let results = self.run_jobs(&problem, alpha, &of_class, &mut collect)?;
             for (j, result) in class.into_iter().zip(results) {
                 out[j] = Some(result);
@@ -528,10 +528,13 @@ fn problem(
     observed: bool,
     backward: bool,
 ) -> Problem {
+    let forcing = objective.forcing.filter(|_| observed);
     Problem {
         architecture: architecture.clone(),
         loss: objective.loss,
-        forcing: observed && objective.forcing.is_some(),
+        forcing: forcing.is_some(),
+        forcing_interval: forcing.map_or(1, |forcing| forcing.interval),
+        forced_units: forcing.map_or(0, |forcing| forcing.forced_units(architecture)),
         observed,
         backward,
         input_gate_rows: input_gate_rows(architecture.cell),
@@ -710,14 +713,43 @@ impl Engine for GpuEngine {
         // What the learners will be, once nothing can fail any more.
         let mut states: Vec<Option<LearnerState>> = learners.iter().map(|_| None).collect();
         let mut progress: Vec<Progress> = learners.iter().map(|_| Progress::default()).collect();
+        if plan.regularisation.acts_on_condition(plan.architecture) {
+            return Err(nullcline_data::Error::argument(
+                "key \"training.observation_regularisation\" with a linear readout on a graphics card",
+                plan.regularisation.observation.to_string(),
+                "0, the identity as observation, or the cpu",
+            ));
+        }
+        let mut alphas: Vec<f32> = learners.iter().map(|learner| *learner.alpha).collect();
         // Losses of so many updates at a time.
         let most = RECORDS as u64;
         let mut begin = plan.updates.start;
         while begin < plan.updates.end {
-            let span = begin..plan.updates.end.min(begin + most);
+            let mut end = plan.updates.end.min(begin + most);
             let running: Vec<usize> = (0..learners.len())
                 .filter(|&k| !progress[k].diverged)
                 .collect();
+            if let Some(adaptation) = &plan.adaptation {
+                if adaptation.acts_before(begin) {
+                    let adapted: Vec<f32> = running
+                        .par_iter()
+                        .map(|&k| {
+                            let parameters = match &states[k] {
+                                Some(state) => &state.parameters,
+                                None => &*learners[k].parameters,
+                            };
+                            let seed = learners[k].trial_seed;
+                            let trials = plan.task.trials(Split::Training, seed, begin, plan.batch);
+                            adaptation.adapt(alphas[k], plan.architecture, parameters, &trials)
+                        })
+                        .collect();
+                    for (&k, alpha) in running.iter().zip(adapted) {
+                        alphas[k] = alpha;
+                    }
+                }
+                end = end.min((begin / adaptation.every + 1) * adaptation.every);
+            }
+            let span = begin..end;
             let advanced = {
                 let members: Vec<Member> = running
                     .iter()
@@ -730,6 +762,7 @@ impl Engine for GpuEngine {
                                 moments: &state.moments,
                                 previous: &state.previous,
                                 trial_seed: learner.trial_seed,
+                                alpha: alphas[k],
                                 learning_rates: &learner.learning_rates[rates],
                             },
                             None => Member {
@@ -737,6 +770,7 @@ impl Engine for GpuEngine {
                                 moments: learner.moments,
                                 previous: learner.previous,
                                 trial_seed: learner.trial_seed,
+                                alpha: alphas[k],
                                 learning_rates: &learner.learning_rates[rates],
                             },
                         }
@@ -746,13 +780,16 @@ impl Engine for GpuEngine {
             };
             for (&k, (state, made)) in running.iter().zip(advanced) {
                 progress[k].losses.extend(made.losses);
+                let made_alphas = progress[k].losses.len();
+                progress[k].alphas.resize(made_alphas, alphas[k]);
                 progress[k].diverged = made.diverged;
                 self.spare.extend(states[k].replace(state));
             }
             begin = span.end;
         }
-        for (learner, state) in learners.iter_mut().zip(states) {
+        for ((learner, state), alpha) in learners.iter_mut().zip(states).zip(alphas) {
             let Some(mut state) = state else { continue };
+            *learner.alpha = alpha;
             std::mem::swap(learner.parameters, &mut state.parameters);
             std::mem::swap(learner.moments, &mut state.moments);
             std::mem::swap(learner.previous, &mut state.previous);
@@ -777,6 +814,7 @@ struct Member<'a> {
     moments: &'a Moments,
     previous: &'a [f32],
     trial_seed: u64,
+    alpha: f32,
     /// From the span's first update on.
     learning_rates: &'a [f64],
 }
@@ -937,7 +975,8 @@ fn advance_group(
         factors_at: table.factors as u32,
         record_at: (networks * training.stride()) as u32,
         clip: plan.clip as f32,
-        ..Program::run(networks, plan.objective.forcing.unwrap_or(0.0))
+        pulls_at: table.pulls as u32,
+        ..Program::run(networks, 0.0)
     };
     let mut pace = loaded.pace(networks);
     let mut begin = span.start;
@@ -1109,6 +1148,18 @@ fn table_words(
     for (word, trainable) in words[table.trainable..].iter_mut().zip(plan.trainable) {
         *word = u32::from(*trainable);
     }
+    let mut pulls = vec![[0.0f32; 2]; plan.trainable.len()];
+    for pull in plan.regularisation.pulls(plan.architecture) {
+        // 2 lambda (p - target)
+        let factor = 2.0 * pull.strength as f32;
+        for [factors, offsets] in &mut pulls[pull.range] {
+            *factors += factor;
+            *offsets += factor * pull.target as f32;
+        }
+    }
+    for (word, pull) in words[table.pulls..].iter_mut().zip(pulls.as_flattened()) {
+        *word = pull.to_bits();
+    }
     for (word, set) in words[table.sets..].iter_mut().zip(of_network) {
         *word = *set as u32;
     }
@@ -1120,13 +1171,17 @@ fn table_words(
         for (k, member) in members.iter().enumerate() {
             let made = update - span.start;
             let rate = member.learning_rates[made as usize];
-            let factors = factors(&plan.optimiser, member.moments.updates + made + 1, rate);
+            let mut factors = factors(&plan.optimiser, member.moments.updates + made + 1, rate);
+            factors[ALPHA] = member.alpha.to_bits();
             words[table.factors + FACTORS * (u * members.len() + k)..][..FACTORS]
                 .copy_from_slice(&factors);
         }
     }
     words
 }
+
+/// Which of the [`FACTORS`] is the strength of the forcing.
+const ALPHA: usize = 7;
 
 /// [`Optimiser::factors`] as the shader reads them.
 fn factors(optimiser: &Optimiser, t: u64, learning_rate: f64) -> [u32; FACTORS] {

@@ -887,7 +887,11 @@ pub fn reduce(places: &Places, trains: bool, gathered: bool) -> Kernel {
         "SLICES".to_owned()
     };
     let only_trained = if trains {
-        "\n        if (table[run.trainable_at + index] == 0u) { value = 0.0; }"
+        "
+        let pull = run.pulls_at + 2u * index;
+        let p = parameters[(run.first_network + group.y) * PARAMETER_STRIDE + index];
+        value += bitcast<f32>(table[pull]) * p - bitcast<f32>(table[pull + 1u]);
+        if (table[run.trainable_at + index] == 0u) { value = 0.0; }"
     } else {
         ""
     };

@@ -42,6 +42,10 @@ pub struct Problem {
     pub loss: Loss,
     /// Whether states are forced towards the data.
     pub forcing: bool,
+    /// Steps from one forced step to the next; 1 where there is no forcing.
+    pub forcing_interval: usize,
+    /// The first so many units are forced; 0 where there is no forcing.
+    pub forced_units: usize,
     /// Whether trials start from an observation.
     pub observed: bool,
     /// Whether the gradient is wanted, or the response alone.
@@ -391,28 +395,32 @@ fn slices_of_initial(quads: usize) -> (usize, usize) {
 pub struct Table {
     /// Whether each parameter is trained, 0 or 1.
     pub trainable: usize,
+    /// What the penalties add to the derivative by each parameter p: [factor, offset] of factor p - offset.
+    pub pulls: usize,
     /// Which set of trials each network sees.
     pub sets: usize,
     /// Seed (two words) and first trial's index (two words) of each set, for every update.
     pub seeds: usize,
-    /// Factors of the optimiser, [update][network][`FACTORS`].
+    /// Factors of the optimiser and the strength of the forcing, [update][network][`FACTORS`].
     pub factors: usize,
     /// Words in all.
     pub words: usize,
 }
 
-/// Factors of the optimiser for one network and update.
+/// Numbers that say how a network is trained in one update: factors of the optimiser, strength of the forcing.
 pub const FACTORS: usize = 8;
 
 impl Table {
     /// The places for `networks` networks, `sets` sets of trials and `updates` updates.
     pub fn new(parameters: usize, networks: usize, sets: usize, updates: usize) -> Self {
         let trainable = 0;
-        let sets_at = trainable + parameters;
+        let pulls = trainable + parameters;
+        let sets_at = pulls + 2 * parameters;
         let seeds = sets_at + networks;
         let factors = seeds + 4 * sets * updates;
         Table {
             trainable,
+            pulls,
             sets: sets_at,
             seeds,
             factors,

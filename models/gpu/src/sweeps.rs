@@ -112,6 +112,8 @@ pub(crate) fn constants(places: &Places) -> String {
     constant("TRIANGULAR", packed.triangular);
     constant("COPIED", packed.copied());
     constant("OBSERVED_UNITS", problem.observed_units());
+    constant("FORCED_UNITS", problem.forced_units);
+    constant("FORCING_INTERVAL", problem.forcing_interval);
     constant("STEPS", places.steps);
     constant("BATCH", places.batch);
     constant("QUADS", places.quads);
@@ -159,6 +161,8 @@ fn trial_at(section: u32, rows: u32, time: u32, row: u32, quad: u32) -> u32 {
     return (trial_rows + section + time * rows + row) * QUADS + quad;
 }
 var<private> network: u32;
+// Strength of the forcing: in training that of the update and the network.
+var<private> alpha: f32;
 // The network at a place of the dispatch, which may not begin with the first.
 fn open_network(place: u32) {
     network = run.first_network + place;
@@ -166,6 +170,10 @@ fn open_network(place: u32) {
     trial_rows = (run.first_set + table[run.sets_at + network]) * TRIAL_STRIDE;
     parameter_base = network * PARAMETER_STRIDE;
     packed_base = network * PACKED_STRIDE;
+    alpha = run.alpha;
+    if (run.factors_at != 0u) {
+        alpha = bitcast<f32>(table[run.factors_at + (run.update_in_block * run.networks + network) * 8u + 7u]);
+    }
 }
 ";
 

@@ -4,7 +4,7 @@ mod support;
 
 use nullcline_gpu::{GpuEngine, Restriction};
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
-use nullcline_models::engine::{CpuEngine, Engine, Job, Objective};
+use nullcline_models::engine::{CpuEngine, Engine, Forcing, Job, Objective};
 use nullcline_models::network::Network;
 use nullcline_tasks::{Loss, Trials};
 use support::{
@@ -96,6 +96,19 @@ fn compare(
     }
 }
 
+/// Forcing of one kind or another.
+fn forcing(case: u64) -> Forcing {
+    match case % 3 {
+        0 => Forcing::generalized(0.25),
+        1 => Forcing::sparse(3),
+        _ => Forcing {
+            alpha: 0.4,
+            interval: 2,
+            units: Some(2),
+        },
+    }
+}
+
 fn plain(loss: Loss) -> Objective {
     Objective {
         loss,
@@ -155,7 +168,7 @@ fn every_readout_start_and_forcing_agrees() {
                 let trials = [trials(&a, 5, 9, false, true, false, 3)];
                 let objective = Objective {
                     loss: Loss::MeanSquaredError,
-                    forcing,
+                    forcing: forcing.map(Forcing::generalized),
                 };
                 compare(&mut gpu, &a, &objective, 2, &trials, &mut worst);
             }
@@ -253,7 +266,7 @@ fn random_shapes_agree() {
             } else {
                 Loss::MeanSquaredError
             },
-            forcing: forced.then_some(0.25),
+            forcing: forced.then(|| forcing(case)),
         };
         let networks = 1 + random.below(3);
         compare(&mut gpu, &a, &objective, networks, &trials, &mut worst);
@@ -362,7 +375,7 @@ fn placement_changes_no_bit() {
         }];
         let objective = Objective {
             loss: Loss::MeanSquaredError,
-            forcing: Some(0.2),
+            forcing: Some(Forcing::generalized(0.2)),
         };
         let want = reference.gradients(&a, &objective, &jobs).unwrap();
         for workgroup_bytes in [1024, 4096] {
@@ -401,7 +414,7 @@ fn the_budget_of_iterations_is_kept_by_every_kernel() {
         let trials = [trials(&a, batch, steps, false, observed, false, 5)];
         let objective = Objective {
             loss: Loss::MeanSquaredError,
-            forcing,
+            forcing: forcing.map(Forcing::generalized),
         };
         compare(&mut gpu, &a, &objective, 1, &trials, &mut worst);
     }
@@ -511,7 +524,7 @@ fn gathered_gradients_agree() {
             })
             .collect();
         let objective = Objective {
-            forcing: observed.then_some(0.3),
+            forcing: observed.then_some(Forcing::generalized(0.3)),
             ..plain(Loss::MeanSquaredError)
         };
         let want = CpuEngine::new().gradients(&a, &objective, &jobs).unwrap();

@@ -5,9 +5,11 @@ mod support;
 use ndarray::{Array2, ArrayView3};
 use nullcline_data::settings::{Settings, Value};
 use nullcline_gpu::{GpuEngine, Restriction};
+use nullcline_models::adaptive_forcing::{Adaptation, Estimator};
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
-use nullcline_models::engine::{CpuEngine, Engine, Learner, Objective, Plan, Progress};
+use nullcline_models::engine::{CpuEngine, Engine, Forcing, Learner, Objective, Plan, Progress};
 use nullcline_models::optimisers::{Moments, Optimiser, Rule};
+use nullcline_models::regularisers::Regularisation;
 use nullcline_tasks::flip_flop::FlipFlop;
 use nullcline_tasks::series::{Series, Source};
 use nullcline_tasks::{Loss, Split, Task, TrialShader, Trials};
@@ -167,6 +169,7 @@ struct Trained {
     parameters: Vec<f32>,
     moments: Moments,
     previous: Vec<f32>,
+    alpha: f32,
     progress: Progress,
 }
 
@@ -175,7 +178,9 @@ struct Training<'a> {
     architecture: &'a Architecture,
     task: &'a dyn Task,
     optimiser: Optimiser,
-    forcing: Option<f32>,
+    forcing: Option<Forcing>,
+    adaptation: Option<Adaptation>,
+    regularisation: Regularisation,
     clip: f64,
     learning_rate: f64,
     networks: usize,
@@ -191,6 +196,7 @@ impl Training<'_> {
                 Trained {
                     moments: Moments::new(parameters.len()),
                     previous: parameters.clone(),
+                    alpha: self.forcing.map_or(0.0, |forcing| forcing.alpha),
                     parameters,
                     progress: Progress::default(),
                 }
@@ -218,6 +224,8 @@ impl Training<'_> {
             optimiser: self.optimiser,
             clip: self.clip,
             trainable: &trainable,
+            regularisation: self.regularisation,
+            adaptation: self.adaptation,
             leak: self
                 .architecture
                 .tensor("leak")
@@ -236,6 +244,7 @@ impl Training<'_> {
                     parameters: &mut network.parameters,
                     moments: &mut network.moments,
                     previous: &mut network.previous,
+                    alpha: &mut network.alpha,
                     trial_seed: if self.shared { 5 } else { 5 + k as u64 },
                     learning_rates: updates
                         .clone()
@@ -247,6 +256,7 @@ impl Training<'_> {
         };
         for (network, progress) in networks.iter_mut().zip(progress) {
             network.progress.losses.extend(progress.losses);
+            network.progress.alphas.extend(progress.alphas);
             network.progress.diverged = progress.diverged;
         }
     }
@@ -289,6 +299,8 @@ fn a_flip_flop_trains_as_on_the_cpu() {
         task: &task,
         optimiser: adam(),
         forcing: None,
+        adaptation: None,
+        regularisation: Regularisation::default(),
         clip: 1.0,
         learning_rate: 1e-2,
         networks: 2,
@@ -324,6 +336,8 @@ fn every_optimiser_agrees() {
                     ..adam()
                 },
                 forcing: None,
+                adaptation: None,
+                regularisation: Regularisation::default(),
                 clip,
                 learning_rate: 2e-2,
                 networks: 1,
@@ -361,7 +375,9 @@ fn forced_training_on_a_recording_agrees() {
                 rule: Rule::RAdam,
                 ..adam()
             },
-            forcing: Some(0.2),
+            forcing: Some(Forcing::generalized(0.2)),
+            adaptation: None,
+            regularisation: Regularisation::default(),
             clip: 10.0,
             learning_rate: 1e-3,
             networks: 2,
@@ -376,6 +392,107 @@ fn forced_training_on_a_recording_agrees() {
     }
 }
 
+/// Forcing whose strength follows the data, penalties on the parameters, sparse and partial forcing.
+#[test]
+fn ways_of_forcing_and_penalties_agree() {
+    let _turn = turn();
+    let Some(mut gpu) = engine() else { return };
+    let task = windows(12);
+    let a = architecture(
+        CellKind::ClippedShallowPlrnn,
+        Readout::Identity,
+        [0, 5, 9, 3],
+    );
+    let adaptive = Adaptation {
+        estimator: Estimator::ArithmeticMean,
+        decay: 0.9,
+        every: 3,
+    };
+    let penalties = Regularisation {
+        latent: 1e-2,
+        observation: 1e-1,
+        manifold: 1e-1,
+        manifold_fraction: 0.4,
+    };
+    let partial = Forcing {
+        units: Some(2),
+        ..Forcing::generalized(0.2)
+    };
+    let mut last_losses = Vec::new();
+    for (forcing, adaptation, regularisation) in [
+        (Forcing::generalized(1.0), Some(adaptive), penalties),
+        (Forcing::sparse(4), None, penalties),
+        (partial, None, Regularisation::default()),
+    ] {
+        let training = Training {
+            architecture: &a,
+            task: &task,
+            optimiser: Optimiser {
+                rule: Rule::RAdam,
+                ..adam()
+            },
+            forcing: Some(forcing),
+            adaptation,
+            regularisation,
+            clip: 10.0,
+            learning_rate: 1e-3,
+            networks: 2,
+            shared: false,
+            batch: 5,
+        };
+        let want = training.run(&mut CpuEngine::new(), 20);
+        let got = training.run(&mut gpu, 20);
+        let (losses, numbers) = differences(&want, &got);
+        println!("{forcing:?}: losses {losses:e}, parameters {numbers:e}");
+        assert!(losses < 1e-3 && numbers < 2e-3, "{forcing:?}");
+        for (want, got) in want.iter().zip(&got) {
+            let (want, got) = (&want.progress.alphas, &got.progress.alphas);
+            assert_eq!(got.len(), 20);
+            let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4;
+            assert!(want.iter().zip(got).all(close), "{want:?} {got:?}");
+            assert_eq!(want.windows(2).any(|a| a[0] != a[1]), adaptation.is_some());
+        }
+        last_losses.push(got[0].progress.losses[19]);
+    }
+    assert!(last_losses[0] != last_losses[1] && last_losses[1] != last_losses[2]);
+}
+
+/// The condition of an affine observation is penalised on the processor alone, and a card says so.
+#[test]
+fn a_penalty_that_a_card_cannot_make_is_refused() {
+    let _turn = turn();
+    let Some(mut gpu) = engine() else { return };
+    let a = architecture(
+        CellKind::ClippedShallowPlrnn,
+        Readout::LinearWithoutBias,
+        [0, 5, 9, 3],
+    );
+    let trainable = vec![true; a.parameter_count()];
+    let task = windows(12);
+    let plan = Plan {
+        architecture: &a,
+        objective: Objective {
+            loss: Loss::MeanSquaredError,
+            forcing: Some(Forcing::generalized(0.2)),
+        },
+        optimiser: adam(),
+        clip: 0.0,
+        trainable: &trainable,
+        regularisation: Regularisation {
+            observation: 1e-6,
+            ..Regularisation::default()
+        },
+        adaptation: None,
+        leak: None,
+        task: &task,
+        batch: 2,
+        ensemble: 0,
+        updates: 0..1,
+    };
+    let error = gpu.advance(&plan, &mut []).unwrap_err().to_string();
+    assert!(error.contains("observation_regularisation"), "{error}");
+}
+
 /// An ensemble's tiles follow from its size, not from what the engine trained before.
 #[test]
 fn what_was_trained_before_changes_no_bit() {
@@ -388,6 +505,8 @@ fn what_was_trained_before_changes_no_bit() {
         task: &task,
         optimiser: adam(),
         forcing: None,
+        adaptation: None,
+        regularisation: Regularisation::default(),
         clip: 1.0,
         learning_rate: 1e-2,
         networks,
@@ -419,6 +538,8 @@ fn calls_groups_and_the_drawing_of_trials_change_no_bit() {
         task,
         optimiser: adam(),
         forcing: None,
+        adaptation: None,
+        regularisation: Regularisation::default(),
         clip: 1.0,
         learning_rate: 1e-2,
         networks: 5,
@@ -486,6 +607,8 @@ fn divergence_freezes_a_network_alone() {
             ..adam()
         },
         forcing: None,
+        adaptation: None,
+        regularisation: Regularisation::default(),
         clip: 0.0,
         learning_rate: 1e-3,
         networks: 3,
@@ -543,6 +666,8 @@ fn a_gradient_of_large_numbers_is_clipped() {
             ..adam()
         },
         forcing: None,
+        adaptation: None,
+        regularisation: Regularisation::default(),
         clip: 1.0,
         learning_rate: 1e-2,
         networks: 1,

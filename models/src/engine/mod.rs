@@ -10,8 +10,10 @@ pub(crate) mod kernels;
 
 pub use cpu::CpuEngine;
 
-use crate::architecture::Architecture;
+use crate::adaptive_forcing::Adaptation;
+use crate::architecture::{Architecture, Readout};
 use crate::optimisers::{Moments, Optimiser, clip_by_global_norm};
+use crate::regularisers::Regularisation;
 use ndarray::Array3;
 use nullcline_data::Result;
 use nullcline_tasks::{Loss, Task, Trials};
@@ -22,10 +24,59 @@ use std::ops::Range;
 pub struct Objective {
     /// The loss on outputs and targets, averaged over the weighted steps of the batch.
     pub loss: Loss,
-    /// Generalized teacher forcing with a constant alpha (Hess et al. 2023): before each step but the first
-    /// the state z becomes (1 - alpha) z + alpha z_data, z_data = pinv(R) x the state that the data imply,
-    /// taken as a constant in the gradient. `None`: plain back-propagation through time.
-    pub forcing: Option<f32>,
+    /// Teacher forcing, where trials start from an observation; `None`: plain back-propagation through time.
+    pub forcing: Option<Forcing>,
+}
+
+/// Teacher forcing (Hess et al. 2023): before step t the state z becomes
+///
+///   z~ = (1 - alpha) z + alpha z_data,   z_data = pinv(R) x,
+///
+/// z_data being the state that the observation x implies, a constant in the gradient. The first step starts from the
+/// data in any case. Outputs and loss are those of z, before it is forced.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forcing {
+    /// Strength, 0 to 1.
+    pub alpha: f32,
+    /// Steps from one forced step to the next, at least 1.
+    pub interval: usize,
+    /// The first so many units are forced, if the data imply as many; `None`: all that they imply.
+    pub units: Option<usize>,
+}
+
+impl Forcing {
+    /// Generalized teacher forcing: at every step, by alpha.
+    pub fn generalized(alpha: f32) -> Self {
+        Forcing {
+            alpha,
+            interval: 1,
+            units: None,
+        }
+    }
+
+    /// Sparse teacher forcing (Mikhaeil, Monfared & Durstewitz 2022): the state is replaced by the data every
+    /// `interval` steps.
+    pub fn sparse(interval: usize) -> Self {
+        Forcing {
+            alpha: 1.0,
+            interval: interval.max(1),
+            units: None,
+        }
+    }
+
+    /// Whether the state before step `step`, from 0, is forced.
+    pub fn acts_before(&self, step: usize) -> bool {
+        step > 0 && step.is_multiple_of(self.interval)
+    }
+
+    /// How many units of a network are forced: those that an observation implies, or fewer.
+    pub fn forced_units(&self, architecture: &Architecture) -> usize {
+        let implied = match architecture.readout {
+            Readout::Identity => architecture.outputs.min(architecture.units),
+            _ => architecture.units,
+        };
+        self.units.map_or(implied, |units| units.min(implied))
+    }
 }
 
 /// One network's share of an update.
@@ -71,6 +122,10 @@ pub struct Plan<'a> {
     pub clip: f64,
     /// Whether each parameter is trained.
     pub trainable: &'a [bool],
+    /// Penalties on the parameters, whose derivatives are added to the gradient before it is clipped.
+    pub regularisation: Regularisation,
+    /// How the strength of the forcing follows the data; `None`: it stays.
+    pub adaptation: Option<Adaptation>,
     /// Where the leaks lie, if they are trained: they are kept in [1e-6, 1], beyond which dt / tau has no
     /// meaning.
     pub leak: Option<Range<usize>>,
@@ -98,6 +153,8 @@ pub struct Learner<'a> {
     pub trial_seed: u64,
     /// Learning rate of each update of the plan.
     pub learning_rates: Vec<f64>,
+    /// Strength of the forcing, in the place of that of the objective.
+    pub alpha: &'a mut f32,
 }
 
 /// What became of a learner.
@@ -105,16 +162,34 @@ pub struct Learner<'a> {
 pub struct Progress {
     /// Mean loss over the batch of each update, before that update; ends early where the network diverged.
     pub losses: Vec<f64>,
+    /// Strength of the forcing in each of these updates.
+    pub alphas: Vec<f32>,
     /// The loss or the gradient of the last of `losses` was not finite. That update was not made, and the
     /// parameters are those of [`Learner::previous`].
     pub diverged: bool,
 }
 
 impl Learner<'_> {
+    /// The beginning of update number `update` of the plan: the strength of the forcing, adapted to the trials where
+    /// that is its turn.
+    pub fn adapt(&mut self, plan: &Plan, update: u64, trials: &Trials) -> Option<Forcing> {
+        if let Some(adaptation) = &plan.adaptation
+            && adaptation.acts_before(update)
+        {
+            *self.alpha = adaptation.adapt(*self.alpha, plan.architecture, self.parameters, trials);
+        }
+        let alpha = *self.alpha;
+        plan.objective
+            .forcing
+            .map(|forcing| Forcing { alpha, ..forcing })
+    }
+
     /// The end of update number `update` of the plan on the host: clipping, the optimiser's step, the bounds
     /// of the leaks. `gradient` is changed. Returns false, with the parameters put back to those before the
     /// last update, where loss or gradient is not finite.
     pub fn apply(&mut self, plan: &Plan, update: u64, loss: f64, gradient: &mut [f32]) -> bool {
+        plan.regularisation
+            .add_gradient(plan.architecture, self.parameters, gradient);
         // What is not trained does not count towards the norm.
         for (g, trainable) in gradient.iter_mut().zip(plan.trainable) {
             if !trainable {

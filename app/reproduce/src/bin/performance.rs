@@ -433,6 +433,7 @@ fn on_gpu(
                 batch: BATCH,
                 steps: 100,
                 networks,
+                reconstruction: None,
             })?;
             work.advance(&mut engine, updates)?;
             let mut times: Vec<(&str, f64)> = engine

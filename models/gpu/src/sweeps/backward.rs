@@ -418,7 +418,8 @@ impl Sweeps<'_> {
             // dz = (1 - alpha) dz~ on the forced units; z_data is a constant.
             let _ = write!(
                 out,
-                "\n                if (time > 0u && {unit} < OBSERVED_UNITS) {{ ds_0_{i} *= 1.0 - run.alpha; }}"
+                "
+                if (time > 0u && {unit} < FORCED_UNITS && time % FORCING_INTERVAL == 0u) {{ ds_0_{i} *= 1.0 - alpha; }}"
             );
         }
         out

@@ -397,7 +397,9 @@ impl Sweeps<'_> {
                 out,
                 "
                 var forced = updated.h;
-                if ({unit} < OBSERVED_UNITS) {{ forced[0] = (1.0 - run.alpha) * forced[0] + run.alpha * data_{i}; }}
+                if ({unit} < FORCED_UNITS && (time + 1u) % FORCING_INTERVAL == 0u) {{
+                    forced[0] = (1.0 - alpha) * forced[0] + alpha * data_{i};
+                }}
                 if (time + 1u < STEPS) {{ history[history_at(FORCED_AT, UNITS, time + 1u, {unit}, quad)] = forced[0]; }}"
             );
             next_state = "forced";

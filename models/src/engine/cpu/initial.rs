@@ -61,16 +61,6 @@ impl Pass<'_> {
         multiply::<I>(offset, &[inverse], a.units, vectors, state);
     }
 
-    /// Units that forcing acts on: all of them, or the observed ones for the identity readout.
-    pub(super) fn forced_units(&self) -> usize {
-        let a = self.architecture;
-        if a.readout == Readout::Identity {
-            a.outputs.min(a.units)
-        } else {
-            a.units
-        }
-    }
-
     /// Gradient through the initial state, where it comes from an observation. With P = pinv(R),
     /// x = x_1 - d, z = P x and g = dL/dz, the differential of the pseudo-inverse of a full-rank matrix
     /// (Golub & Pereyra 1973)

@@ -151,11 +151,15 @@ impl CpuEngine {
         if progress.diverged {
             return;
         }
+        let objective = Objective {
+            forcing: learner.adapt(plan, update, trials),
+            ..plan.objective
+        };
         let job = Job {
             parameters: learner.parameters,
             trials,
         };
-        let mut gradient = self.gradient(plan.architecture, &plan.objective, &job);
+        let mut gradient = self.gradient(plan.architecture, &objective, &job);
         progress.finish(plan, update, learner, &mut gradient);
     }
 
@@ -176,6 +180,13 @@ impl CpuEngine {
             .map(|(trials, (learner, progress))| (trials, learner, progress))
             .filter(|(_, _, progress)| !progress.diverged)
             .collect();
+        let objectives: Vec<Objective> = running
+            .par_iter_mut()
+            .map(|(trials, learner, _)| Objective {
+                forcing: learner.adapt(plan, update, trials),
+                ..plan.objective
+            })
+            .collect();
         let jobs: Vec<Job> = running
             .iter()
             .map(|(trials, learner, _)| Job {
@@ -183,7 +194,7 @@ impl CpuEngine {
                 trials,
             })
             .collect();
-        let gradients = self.gradients_of(plan.architecture, &plan.objective, &jobs);
+        let gradients = self.gradients_of(plan.architecture, &objectives, &jobs);
         running
             .par_iter_mut()
             .zip(gradients)
@@ -253,7 +264,7 @@ impl CpuEngine {
         jobs: &[Job],
         with_states: bool,
     ) -> Vec<Response> {
-        let (prepared, shards) = prepare(architecture, objective, jobs);
+        let (prepared, shards) = prepare(architecture, &vec![*objective; jobs.len()], jobs);
         let kept = |steps: usize| if with_states { steps + 1 } else { 0 };
         // Shards hold different trials of a response, so that each could write its own; copies are cheap
         // beside the pass that made them.
@@ -295,19 +306,20 @@ impl CpuEngine {
             .collect()
     }
 
+    /// Loss and gradient of every job, each with its own objective.
     fn gradients_of(
         &self,
         architecture: &Architecture,
-        objective: &Objective,
+        objectives: &[Objective],
         jobs: &[Job],
     ) -> Vec<Gradient> {
-        let (prepared, shards) = prepare(architecture, objective, jobs);
+        let (prepared, shards) = prepare(architecture, objectives, jobs);
         let parts: Vec<Gradient> = shards
             .par_iter()
             .map(|&(j, shard)| {
                 self.shard(
                     architecture,
-                    objective,
+                    &objectives[j],
                     &jobs[j],
                     &prepared[j],
                     shard,
@@ -339,12 +351,13 @@ impl CpuEngine {
 /// What the shards of each job share, and the list of all shards: (job, shard of the job).
 fn prepare(
     architecture: &Architecture,
-    objective: &Objective,
+    objectives: &[Objective],
     jobs: &[Job],
 ) -> (Vec<Prepared>, Vec<(usize, usize)>) {
     let prepared: Vec<Prepared> = jobs
         .par_iter()
-        .map(|job| Prepared::new(architecture, objective, job))
+        .zip(objectives)
+        .map(|(job, objective)| Prepared::new(architecture, objective, job))
         .collect();
     let shards = prepared
         .iter()
@@ -358,6 +371,7 @@ impl Progress {
     /// The end of an update, from its gradient on.
     fn finish(&mut self, plan: &Plan, update: u64, learner: &mut Learner, gradient: &mut Gradient) {
         self.losses.push(gradient.loss);
+        self.alphas.push(*learner.alpha);
         self.diverged = !learner.apply(plan, update, gradient.loss, &mut gradient.gradient);
     }
 }
@@ -383,7 +397,7 @@ impl Engine for CpuEngine {
         objective: &Objective,
         jobs: &[Job],
     ) -> Result<Vec<Gradient>> {
-        Ok(self.gradients_of(architecture, objective, jobs))
+        Ok(self.gradients_of(architecture, &vec![*objective; jobs.len()], jobs))
     }
 
     fn respond(

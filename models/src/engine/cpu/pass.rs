@@ -8,7 +8,7 @@ use super::{SHARD_VECTORS, to_lanes};
 use crate::architecture::{Architecture, Layout, Readout, with_cell};
 use crate::cells::{Cell, MAX_SLOTS};
 use crate::engine::kernels::{Start, Term, numbers};
-use crate::engine::{Job, Objective};
+use crate::engine::{Forcing, Job, Objective};
 use crate::scalar::Scalar;
 #[cfg(target_arch = "aarch64")]
 use crate::simd::Neon;
@@ -96,7 +96,7 @@ impl Pass<'_> {
         self.collect_gradients(w);
     }
 
-    fn forcing(&self) -> Option<f32> {
+    fn forcing(&self) -> Option<Forcing> {
         self.objective
             .forcing
             .filter(|_| self.job.trials.initial.is_some())
@@ -238,8 +238,8 @@ impl Pass<'_> {
         let hidden_length = a.hidden * vectors;
         let gate_rows = C::GATES * a.units;
 
-        if let Some(alpha) = self.forcing() {
-            self.force::<C, I>(t, alpha, w);
+        if let Some(forcing) = self.forcing() {
+            self.force::<C, I>(t, forcing, w);
         }
         let forcing = self.forcing().is_some();
         let (before, after) = w.states.split_at_mut((t + 1) * state_length);
@@ -351,17 +351,17 @@ impl Pass<'_> {
     /// Writes the state that step t starts from: z~ = (1 - alpha) z + alpha z_data. The initial state
     /// comes from the data already.
     #[inline(always)]
-    fn force<C: Cell, I: Isa>(&self, t: usize, alpha: f32, w: &mut Workspace) {
+    fn force<C: Cell, I: Isa>(&self, t: usize, forcing: Forcing, w: &mut Workspace) {
         let a = self.architecture;
         let vectors = w.vectors;
         let length = a.state_dim() * vectors;
         let forced = at_mut(&mut w.forced, t, length);
         let state = at(&w.states, t, length);
-        if t > 0 {
+        if forcing.acts_before(t) {
             let observation = at(&w.targets, t - 1, a.outputs * vectors);
-            let count = self.forced_units() * vectors;
-            self.state_from_observation::<I>(observation, vectors, &mut forced[..count]);
-            let (keep, take) = (I::V::splat(1.0 - alpha), I::V::splat(alpha));
+            let count = forcing.forced_units(a) * vectors;
+            self.state_from_observation::<I>(observation, vectors, forced);
+            let (keep, take) = (I::V::splat(1.0 - forcing.alpha), I::V::splat(forcing.alpha));
             for (out, z) in forced[..count].iter_mut().zip(state) {
                 (keep * I::V::load(z) + take * I::V::load(out)).store(out);
             }
@@ -699,9 +699,9 @@ impl Pass<'_> {
             &mut w.d_unit,
         );
         // Through the forcing: dz = (1 - alpha) dz~ on the forced units; z_data is a constant.
-        if let (Some(alpha), true) = (forcing, t > 0) {
-            let keep = I::V::splat(1.0 - alpha);
-            for d in &mut w.d_previous[..self.forced_units() * vectors] {
+        if let Some(forcing) = forcing.filter(|forcing| forcing.acts_before(t)) {
+            let keep = I::V::splat(1.0 - forcing.alpha);
+            for d in &mut w.d_previous[..forcing.forced_units(a) * vectors] {
                 (keep * I::V::load(d)).store(d);
             }
         }

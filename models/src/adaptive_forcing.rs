@@ -1,0 +1,517 @@
+//! Adaptive generalized teacher forcing: the strength of the forcing, estimated from the data during training.
+//!
+//! Under forcing by alpha the Jacobian product that carries gradients back in time is
+//!
+//!   dz_t / dz_r = (1 - alpha)^(t - r) prod_{k = r + 1..t} J~_k,
+//!
+//! and stays bounded for alpha = 1 - 1 / sigma, where sigma is the largest singular value of the Jacobians that the
+//! network meets (Hess et al. 2023, Proposition 2). Algorithm 1 replaces sigma by an estimate kappa, taken from the
+//! Jacobians at the states that the data of a batch imply: every few updates
+//!
+//!   alpha_new = max(0, 1 - 1 / kappa),
+//!   alpha <- alpha_new                               where alpha_new > alpha: up at once,
+//!   alpha <- gamma alpha + (1 - gamma) alpha_new     otherwise: down slowly.
+//!
+//! The estimates differ in what they make of the Jacobians J_1, ..., J_T of a sequence; kappa is the largest over
+//! the sequences of the batch. States are the forcing signals of times 1 to T, those that steps 2 to T + 1 start
+//! from, had they been forced completely; units that the data imply nothing about are zero.
+
+use crate::architecture::{Architecture, CellKind, Readout};
+use crate::linear::{pseudo_inverse, transposed};
+use crate::matrix_functions::{complex_norm, logarithm, spectral_norm};
+use crate::network::Network;
+use nalgebra::{Complex, DMatrix};
+use ndarray::{ArrayView1, s};
+use nullcline_tasks::Trials;
+use std::ops::Range;
+
+/// What is made of the Jacobians of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Estimator {
+    /// The geometric mean over time of the spectral norms ||J_t||: an upper bound of the product's norm per step.
+    ProductUpperBound,
+    /// The spectral norm of the mean of the Jacobians.
+    ArithmeticMean,
+    /// The spectral norm of exp(mean of log J_t), matrix exponential and principal matrix logarithm.
+    ExpLog,
+    /// The largest spectral norm.
+    BatchMaximum,
+    /// A bound on every Jacobian of the network, whatever the state: max |A_ii| + ||W1|| ||W2|| for the shallow PLRNN.
+    JacobianUpperBound,
+}
+
+impl Estimator {
+    /// The names written in experiment files; `constant` is none of them.
+    pub const NAMES: &'static [&'static str] = &[
+        "constant",
+        "product_upper_bound",
+        "arithmetic_mean",
+        "explog",
+        "batch_maximum",
+        "jacobian_upper_bound",
+    ];
+
+    /// The estimator of this name; `None` for `constant`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "product_upper_bound" => Some(Estimator::ProductUpperBound),
+            "arithmetic_mean" => Some(Estimator::ArithmeticMean),
+            "explog" => Some(Estimator::ExpLog),
+            "batch_maximum" => Some(Estimator::BatchMaximum),
+            "jacobian_upper_bound" => Some(Estimator::JacobianUpperBound),
+            _ => None,
+        }
+    }
+}
+
+/// How alpha follows its estimate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adaptation {
+    /// The estimate.
+    pub estimator: Estimator,
+    /// gamma: the share of alpha that a lower estimate leaves.
+    pub decay: f64,
+    /// Updates between estimates, at least 1; the first is before update 0.
+    pub every: u64,
+}
+
+impl Adaptation {
+    /// Whether alpha is estimated before this update, counted from 0.
+    pub fn acts_before(&self, update: u64) -> bool {
+        update.is_multiple_of(self.every.max(1))
+    }
+
+    /// The alpha that follows `alpha` where the estimate is `kappa`. An estimate that is not a number, as of
+    /// Jacobians without a logarithm, leaves alpha as it is.
+    pub fn next(&self, alpha: f32, kappa: f64) -> f32 {
+        if kappa.is_nan() {
+            return alpha;
+        }
+        let alpha = f64::from(alpha);
+        let estimate = (1.0 - 1.0 / kappa).max(0.0);
+        let next = if estimate > alpha {
+            estimate
+        } else {
+            self.decay * alpha + (1.0 - self.decay) * estimate
+        };
+        next as f32
+    }
+
+    /// alpha after looking at the trials of an update, with the parameters before it.
+    pub fn adapt(
+        &self,
+        alpha: f32,
+        architecture: &Architecture,
+        parameters: &[f32],
+        trials: &Trials,
+    ) -> f32 {
+        self.next(
+            alpha,
+            kappa(self.estimator, architecture, parameters, trials),
+        )
+    }
+}
+
+/// The estimate of the largest singular value, from a batch of trials that start from an observation.
+///
+/// Operations: T Jacobians per trial, each of 2 M^2 l with M units and l hidden units whose slope is not zero.
+pub fn kappa(
+    estimator: Estimator,
+    architecture: &Architecture,
+    parameters: &[f32],
+    trials: &Trials,
+) -> f64 {
+    let mut linearised = Linearised::new(architecture, parameters);
+    if estimator == Estimator::JacobianUpperBound {
+        return linearised.bound();
+    }
+    let dim = architecture.state_dim();
+    let steps = trials.steps();
+    let mut jacobian = vec![0.0; dim * dim];
+    // A norm is sought from the direction in which the last one was found.
+    let mut direction = vec![1.0; dim];
+    let mut largest = f64::NEG_INFINITY;
+    for trial in 0..trials.batch() {
+        let mut sequence = Sequence::new(estimator, dim);
+        for t in 0..steps {
+            // The observation after step t, which the next step would start from, and the input of that step.
+            let observation = trials.targets.slice(s![trial, t, ..]);
+            let input = trials.inputs.slice(s![trial, (t + 1).min(steps - 1), ..]);
+            linearised.jacobian(observation, input, &mut jacobian);
+            sequence.add(&jacobian, &mut direction);
+        }
+        // `max` would pass over an estimate that is not a number.
+        let of_sequence = sequence.estimate(&mut direction);
+        if of_sequence.is_nan() {
+            return f64::NAN;
+        }
+        largest = largest.max(of_sequence);
+    }
+    largest
+}
+
+/// A network, and what its Jacobians at forcing signals need.
+struct Linearised {
+    network: Network,
+    /// pinv(R) [units, outputs]; empty for the identity readout.
+    inverse: Vec<f64>,
+    state: Vec<f64>,
+    next: Vec<f64>,
+    observation: Vec<f64>,
+    input: Vec<f64>,
+    /// Of the hidden layer.
+    arguments: Vec<f64>,
+    /// W' [recurrent columns, gate rows].
+    recurrent_transposed: Vec<f64>,
+}
+
+impl Linearised {
+    fn new(architecture: &Architecture, parameters: &[f32]) -> Self {
+        let network = Network::new(architecture.clone(), parameters);
+        let layout = architecture.layout();
+        let of = |range: &Range<usize>| &network.parameters()[range.clone()];
+        let inverse = if layout.readout.is_empty() {
+            Vec::new()
+        } else {
+            pseudo_inverse(
+                of(&layout.readout),
+                architecture.outputs,
+                architecture.units,
+            )
+        };
+        let recurrent_transposed =
+            transposed(of(&layout.recurrent), architecture.recurrent_columns());
+        let dim = architecture.state_dim();
+        Linearised {
+            inverse,
+            state: vec![0.0; dim],
+            next: vec![0.0; dim],
+            observation: vec![0.0; architecture.outputs],
+            input: vec![0.0; architecture.inputs],
+            arguments: vec![0.0; architecture.hidden],
+            recurrent_transposed,
+            network,
+        }
+    }
+
+    /// The Jacobian, row-major, at the state that an observation implies; zeros stand where it implies nothing.
+    fn jacobian(
+        &mut self,
+        observation: ArrayView1<f32>,
+        input: ArrayView1<f32>,
+        jacobian: &mut [f64],
+    ) {
+        let a = self.network.architecture();
+        let parameters = self.network.parameters();
+        let bias = &parameters[a.layout().readout_bias];
+        self.state.fill(0.0);
+        for (o, (to, from)) in self.observation.iter_mut().zip(observation).enumerate() {
+            *to = f64::from(*from) - bias.get(o).copied().unwrap_or(0.0);
+        }
+        for (to, from) in self.input.iter_mut().zip(input) {
+            *to = f64::from(*from);
+        }
+        if a.readout == Readout::Identity {
+            let implied = a.outputs.min(a.units);
+            self.state[..implied].copy_from_slice(&self.observation[..implied]);
+        } else {
+            for (z, row) in self
+                .state
+                .iter_mut()
+                .zip(self.inverse.chunks_exact(a.outputs))
+            {
+                *z = row.iter().zip(&self.observation).map(|(p, x)| p * x).sum();
+            }
+        }
+        match a.cell {
+            CellKind::ShallowPlrnn => self.shallow(false, jacobian),
+            CellKind::ClippedShallowPlrnn => self.shallow(true, jacobian),
+            _ => {
+                self.network
+                    .step_with_jacobian(&self.state, &self.input, &mut self.next, jacobian)
+            }
+        }
+    }
+
+    /// J = diag(a) + W1 diag(slopes) W2 of the shallow PLRNN at `state`: the same as the network's own, many times as
+    /// fast, because few slopes of the clipped cell differ from zero.
+    fn shallow(&mut self, clipped: bool, jacobian: &mut [f64]) {
+        let a = self.network.architecture();
+        let layout = a.layout();
+        let parameters = self.network.parameters();
+        let units = a.units;
+        let hidden = &parameters[layout.hidden.clone()];
+        let thresholds = &parameters[layout.hidden_unit.clone()];
+        for (g, row) in self.arguments.iter_mut().zip(hidden.chunks_exact(units)) {
+            *g = row.iter().zip(&self.state).map(|(w, z)| w * z).sum();
+        }
+        jacobian.fill(0.0);
+        for (i, a) in parameters[layout.unit.clone()].iter().enumerate() {
+            jacobian[i * units + i] = *a;
+        }
+        for (l, (&g, &h)) in self.arguments.iter().zip(thresholds).enumerate() {
+            let above = f64::from(u8::from(g + h > 0.0));
+            let slope = above - f64::from(u8::from(clipped && g > 0.0));
+            if slope == 0.0 {
+                continue;
+            }
+            let to = &self.recurrent_transposed[l * units..][..units];
+            let from = &hidden[l * units..][..units];
+            for (row, to) in jacobian.chunks_exact_mut(units).zip(to) {
+                let factor = slope * to;
+                for (out, from) in row.iter_mut().zip(from) {
+                    *out += factor * from;
+                }
+            }
+        }
+    }
+
+    /// max |A_ii| + ||W1|| ||W2||: slopes of hidden units are at most 1 in size.
+    fn bound(&self) -> f64 {
+        let a = self.network.architecture();
+        let layout = a.layout();
+        let of = |range: &Range<usize>| &self.network.parameters()[range.clone()];
+        let diagonal = of(&layout.unit)
+            .iter()
+            .fold(0.0f64, |largest, a| largest.max(a.abs()));
+        let norm = |matrix: &[f64], columns: usize| {
+            spectral_norm(matrix, columns, &mut vec![1.0; columns])
+        };
+        diagonal
+            + norm(of(&layout.recurrent), a.recurrent_columns()) * norm(of(&layout.hidden), a.units)
+    }
+}
+
+/// What is kept of the Jacobians of one sequence.
+struct Sequence {
+    estimator: Estimator,
+    dim: usize,
+    steps: usize,
+    /// Sum of the logarithms of the norms, or their largest.
+    norms: f64,
+    /// Sum of the Jacobians.
+    sum: Vec<f64>,
+    /// Sum of their logarithms.
+    logarithms: DMatrix<Complex<f64>>,
+}
+
+impl Sequence {
+    fn new(estimator: Estimator, dim: usize) -> Self {
+        Sequence {
+            estimator,
+            dim,
+            steps: 0,
+            norms: match estimator {
+                Estimator::BatchMaximum => f64::NEG_INFINITY,
+                _ => 0.0,
+            },
+            sum: vec![0.0; dim * dim],
+            logarithms: DMatrix::zeros(dim, dim),
+        }
+    }
+
+    fn add(&mut self, jacobian: &[f64], direction: &mut [f64]) {
+        self.steps += 1;
+        match self.estimator {
+            Estimator::ProductUpperBound => {
+                self.norms += spectral_norm(jacobian, self.dim, direction).ln();
+            }
+            Estimator::BatchMaximum => {
+                self.norms = self.norms.max(spectral_norm(jacobian, self.dim, direction));
+            }
+            Estimator::ArithmeticMean => {
+                for (sum, j) in self.sum.iter_mut().zip(jacobian) {
+                    *sum += j;
+                }
+            }
+            Estimator::ExpLog => {
+                let matrix = DMatrix::from_row_slice(self.dim, self.dim, jacobian);
+                self.logarithms += logarithm(&matrix.map(|x| Complex::new(x, 0.0)));
+            }
+            // Needs no Jacobians.
+            Estimator::JacobianUpperBound => {}
+        }
+    }
+
+    fn estimate(self, direction: &mut [f64]) -> f64 {
+        let steps = self.steps as f64;
+        match self.estimator {
+            Estimator::ProductUpperBound => (self.norms / steps).exp(),
+            Estimator::BatchMaximum | Estimator::JacobianUpperBound => self.norms,
+            Estimator::ArithmeticMean => {
+                let mean: Vec<f64> = self.sum.iter().map(|x| x / steps).collect();
+                spectral_norm(&mean, self.dim, direction)
+            }
+            Estimator::ExpLog => complex_norm(&(self.logarithms / Complex::new(steps, 0.0)).exp()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nullcline_data::random::{Random, Stream};
+
+    fn architecture(
+        cell: CellKind,
+        units: usize,
+        outputs: usize,
+        readout: Readout,
+    ) -> Architecture {
+        Architecture {
+            cell,
+            inputs: 1,
+            units,
+            hidden: if cell.shape().has_hidden { 11 } else { 0 },
+            outputs,
+            bias: true,
+            readout,
+            train_leak: false,
+        }
+    }
+
+    fn parameters(architecture: &Architecture, seed: u64) -> Vec<f32> {
+        let mut random = Random::new(seed, Stream::WEIGHTS, 0);
+        (0..architecture.parameter_count())
+            .map(|_| 0.8 * random.standard_normal() as f32)
+            .collect()
+    }
+
+    fn trials(batch: usize, steps: usize, outputs: usize, seed: u64) -> Trials {
+        let mut random = Random::new(seed, Stream::TRIALS, 0);
+        let mut numbers = |dim: usize| {
+            ndarray::Array3::from_shape_simple_fn((batch, steps, dim), || {
+                random.standard_normal() as f32
+            })
+        };
+        Trials {
+            inputs: numbers(1),
+            targets: numbers(outputs),
+            mask: None,
+            initial: Some(ndarray::Array2::zeros((batch, outputs))),
+        }
+    }
+
+    /// Every estimate as its definition says, by the network's own Jacobians and nalgebra's decompositions.
+    fn by_definition(
+        estimator: Estimator,
+        architecture: &Architecture,
+        parameters: &[f32],
+        trials: &Trials,
+    ) -> f64 {
+        let network = Network::new(architecture.clone(), parameters);
+        let norm = |m: &DMatrix<f64>| m.singular_values().max();
+        let units = architecture.units;
+        let per_sequence = (0..trials.batch()).map(|b| {
+            let jacobians: Vec<DMatrix<f64>> = (0..trials.steps())
+                .map(|t| {
+                    let x: Vec<f64> = trials.targets.slice(s![b, t, ..]).mapv(f64::from).to_vec();
+                    let mut state = network.state_from_observation(&x);
+                    if architecture.readout == Readout::Identity {
+                        state[architecture.outputs..].fill(0.0);
+                    }
+                    let at = (t + 1).min(trials.steps() - 1);
+                    let input = trials.inputs.slice(s![b, at, ..]).mapv(f64::from).to_vec();
+                    let (mut next, mut j) = (vec![0.0; units], vec![0.0; units * units]);
+                    network.step_with_jacobian(&state, &input, &mut next, &mut j);
+                    DMatrix::from_row_slice(units, units, &j)
+                })
+                .collect();
+            let count = jacobians.len() as f64;
+            match estimator {
+                Estimator::ProductUpperBound => jacobians
+                    .iter()
+                    .map(norm)
+                    .product::<f64>()
+                    .powf(1.0 / count),
+                Estimator::ArithmeticMean => {
+                    norm(&(jacobians.iter().sum::<DMatrix<f64>>() / count))
+                }
+                _ => jacobians.iter().map(norm).fold(0.0, f64::max),
+            }
+        });
+        per_sequence.fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn estimates_are_their_definitions() {
+        let cells = [
+            CellKind::ShallowPlrnn,
+            CellKind::ClippedShallowPlrnn,
+            CellKind::VanillaTanh,
+        ];
+        for cell in cells {
+            for (units, outputs, readout) in [
+                (3, 5, Readout::LinearWithoutBias),
+                (4, 2, Readout::Identity),
+                (4, 4, Readout::Linear),
+            ] {
+                let architecture = architecture(cell, units, outputs, readout);
+                let parameters = parameters(&architecture, units as u64);
+                let trials = trials(3, 7, outputs, 5);
+                for estimator in [
+                    Estimator::ProductUpperBound,
+                    Estimator::ArithmeticMean,
+                    Estimator::BatchMaximum,
+                ] {
+                    let found = kappa(estimator, &architecture, &parameters, &trials);
+                    let defined = by_definition(estimator, &architecture, &parameters, &trials);
+                    assert!(
+                        (found / defined - 1.0).abs() < 1e-4,
+                        "{cell:?} {readout:?} {estimator:?}: {found}, by definition {defined}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_data_free_bound_holds_for_every_jacobian() {
+        for cell in [CellKind::ShallowPlrnn, CellKind::ClippedShallowPlrnn] {
+            let architecture = architecture(cell, 3, 3, Readout::Identity);
+            let parameters = parameters(&architecture, 9);
+            let trials = trials(4, 30, 3, 2);
+            let largest = kappa(Estimator::BatchMaximum, &architecture, &parameters, &trials);
+            let bound = kappa(
+                Estimator::JacobianUpperBound,
+                &architecture,
+                &parameters,
+                &trials,
+            );
+            assert!(largest <= bound && bound < 20.0 * largest);
+        }
+    }
+
+    /// A network that is linear has the same Jacobian A everywhere, and every estimate but the bound is ||A||.
+    #[test]
+    fn all_estimates_of_a_linear_map_are_its_norm() {
+        let architecture = architecture(CellKind::ShallowPlrnn, 3, 3, Readout::Identity);
+        let mut parameters = vec![0.0f32; architecture.parameter_count()];
+        parameters[architecture.layout().unit].copy_from_slice(&[0.5, 1.25, -0.75]);
+        let trials = trials(2, 5, 3, 1);
+        for name in &Estimator::NAMES[1..] {
+            let estimator = Estimator::from_name(name).unwrap();
+            let found = kappa(estimator, &architecture, &parameters, &trials);
+            assert!((found - 1.25).abs() < 1e-6, "{name}: {found}");
+        }
+        assert_eq!(Estimator::from_name("constant"), None);
+    }
+
+    #[test]
+    fn alpha_jumps_up_and_decays() {
+        let adaptation = Adaptation {
+            estimator: Estimator::ArithmeticMean,
+            decay: 0.9,
+            every: 5,
+        };
+        assert_eq!(adaptation.next(0.1, 2.0), 0.5);
+        // 0.9 x 0.5 + 0.1 x 0.2
+        assert!((adaptation.next(0.5, 1.25) - 0.47).abs() < 1e-7);
+        // A contracting network needs no forcing: the estimate is 0, not below it.
+        assert!((adaptation.next(0.5, 0.5) - 0.45).abs() < 1e-7);
+        assert_eq!(adaptation.next(0.5, f64::NAN), 0.5);
+        assert_eq!(adaptation.next(0.5, f64::INFINITY), 1.0);
+        assert!(adaptation.acts_before(0) && adaptation.acts_before(5));
+        assert!(!adaptation.acts_before(4));
+    }
+}
