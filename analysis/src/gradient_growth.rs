@@ -229,11 +229,11 @@ pub struct BoundingAlpha {
     pub settled: bool,
 }
 
-/// alpha* = 1 - 1/sigma for Jacobians of singular values up to `sigma`; 0 up to 1.
+/// alpha* = 1 - 1/sigma for Jacobians of singular values up to `sigma`; 0 for a sigma up to 1, NaN for one that is.
 ///
 /// Hess et al. 2023, Proposition 2.
 pub fn alpha_for(sigma: f64) -> f64 {
-    (1.0 - 1.0 / sigma.max(1.0)).max(0.0)
+    if sigma <= 1.0 { 0.0 } else { 1.0 - 1.0 / sigma }
 }
 
 /// Finds the forcing alpha* under which no gradient along the stretches can grow.

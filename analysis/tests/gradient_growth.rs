@@ -152,6 +152,11 @@ fn medians_and_ranges() {
     let rates = rate_range(&[of(&[0.0, 1.0]), of(&[0.0, 2.0, 6.0]), of(&[0.0])]);
     assert_eq!(rates, [1.0, 2.0, 3.0]);
     assert!(rate_range(&[])[1].is_nan());
+    assert_eq!(
+        [0.5, 1.0, 4.0, f64::INFINITY].map(alpha_for),
+        [0.0, 0.0, 0.75, 1.0]
+    );
+    assert!(alpha_for(f64::NAN).is_nan());
     assert_eq!(growth_range(&[]).median, Vec::<f64>::new());
 }
 

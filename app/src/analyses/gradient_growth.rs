@@ -11,7 +11,7 @@ use nullcline_analysis::gradient_growth::{
 };
 use nullcline_data::settings::{Key, Kind, Preset};
 use nullcline_models::adaptive_forcing::{Estimator, kappa};
-use nullcline_models::architecture::{Architecture, CellKind};
+use nullcline_models::architecture::Architecture;
 use nullcline_models::engine;
 use nullcline_models::network::Network;
 use nullcline_tables::Table;
@@ -214,6 +214,7 @@ fn run(context: &mut Context) -> Outcome<()> {
             watch((parts - 1.0 + done) / parts)
         })
         .map_err(|error| failed("gradients through time", error))?;
+        drop(watch);
         let mut estimates = vec![("largest_singular_value", star.sigma, Some(star.settled))];
         let batch = context.experiment.training.count("batch");
         let seed = context.seed(network);
@@ -222,7 +223,8 @@ fn run(context: &mut Context) -> Outcome<()> {
             let Some(estimator) = Estimator::from_name(name) else {
                 continue;
             };
-            if estimator == Estimator::JacobianUpperBound && !has_bound(&architecture) {
+            // Only the weights of a PLRNN bound its Jacobians.
+            if estimator == Estimator::JacobianUpperBound && !architecture.cell.shape().has_hidden {
                 continue;
             }
             let parameters = &context.ensemble.parameters[network];
@@ -277,14 +279,6 @@ fn forced_variables(trained: Option<engine::Forcing>, architecture: &Architectur
     let forcing = trained.unwrap_or(engine::Forcing::generalized(0.0));
     let forced = forcing.forced_units(architecture);
     (0..architecture.state_dim()).map(|i| i < forced).collect()
-}
-
-/// Whether the Jacobians of such a network have a bound that follows from its weights.
-fn has_bound(architecture: &Architecture) -> bool {
-    matches!(
-        architecture.cell,
-        CellKind::ShallowPlrnn | CellKind::ClippedShallowPlrnn
-    )
 }
 
 /// The states `[time, state]` that observations `[time, output]` imply.
