@@ -55,7 +55,7 @@ steps = 4000
 
 fn run(experiment: &str, analyses: &str, figures: &str) -> Scratch {
     let scratch = Scratch::new();
-    scratch.write("tiny.toml", experiment.to_owned());
+    scratch.write("tiny.toml", experiment);
     scratch
         .run(&["train", "tiny.toml", "--out", "run"])
         .succeeded();
@@ -210,7 +210,7 @@ fn a_recording() {
 #[test]
 fn what_does_not_apply_says_so() {
     let scratch = Scratch::new();
-    scratch.write("tiny.toml", FLIP_FLOP.to_owned());
+    scratch.write("tiny.toml", FLIP_FLOP);
     scratch
         .run(&["train", "tiny.toml", "--out", "run"])
         .succeeded();

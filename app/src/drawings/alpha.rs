@@ -29,7 +29,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let high = finite.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let low = finite.iter().copied().fold(f64::INFINITY, f64::min);
     // A strength that stays is told by a number; there is nothing to draw.
-    if !(high > low) {
+    if high <= low {
         return Ok(None);
     }
     let mut names = networks.clone();
@@ -58,7 +58,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     }
     if !alone {
         let (x, _, median, _) = quantiles(&updates, &alphas);
-        let style = Style::from(Role::Category(3)).width(1.4);
+        let style = Style::from(Role::Category(3)).width(1.2);
         plane = plane.with(Series::line(x, median, style).label("median"));
     }
     let caption = match names.len() {

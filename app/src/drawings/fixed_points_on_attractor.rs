@@ -57,14 +57,16 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let all: Vec<usize> = (0..truth.row_count()).collect();
     let (true_rows, left) = view.within(truth, &all)?;
     beyond += left;
-    let diamond = Style::from(Role::Target).marker(Marker::Diamond).size(7.0);
-    series.extend(points(
-        truth,
-        &true_rows,
-        axes,
-        &diamond,
-        "true fixed points",
-    )?);
+    let true_unstable = truth.f64_column("n_unstable")?;
+    for (role, label, is_stable) in [
+        (Role::Unstable, "true, unstable", false),
+        (Role::Stable, "true, stable", true),
+    ] {
+        let chosen = of_stability(&true_rows, &true_unstable, is_stable);
+        // Crosses hide nothing that lies upon them.
+        let cross = Style::from(role).marker(Marker::Cross).size(8.0).width(1.2);
+        series.extend(points(truth, &chosen, axes, &cross, label)?);
+    }
 
     let network = shown_network(results);
     let unstable = matches.f64_column("n_unstable")?;
@@ -78,11 +80,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         (Role::Unstable, "network, unstable", false),
         (Role::Stable, "network, stable", true),
     ] {
-        let chosen: Vec<usize> = own
-            .iter()
-            .copied()
-            .filter(|&row| (unstable[row] == 0.0) == is_stable)
-            .collect();
+        let chosen = of_stability(&own, &unstable, is_stable);
         series.extend(points(matches, &chosen, axes, &Style::from(role), label)?);
     }
 
@@ -116,6 +114,13 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             .caption(caption(truth, matches, network, beyond)?)
             .panel(panel),
     ))
+}
+
+/// Of some rows those whose points are stable, or are not.
+fn of_stability(rows: &[usize], n_unstable: &[f64], is_stable: bool) -> Vec<usize> {
+    let rows = rows.iter().copied();
+    rows.filter(|&row| (n_unstable[row] == 0.0) == is_stable)
+        .collect()
 }
 
 fn trajectory() -> Style {
@@ -204,7 +209,7 @@ fn caption(truth: &Table, matches: &Table, network: u64, beyond: usize) -> Resul
         .get("system")
         .map_or("The system", String::as_str);
     let mut text = format!(
-        "True attractor of {system} with its fixed points ({}, diamonds) and those of the network.",
+        "True attractor of {system} with its fixed points ({}, crosses) and those of the network (dots and rings).",
         truth.row_count()
     );
     if !pairs.is_empty() && pairs.len() <= 6 {
