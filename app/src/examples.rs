@@ -30,6 +30,24 @@ pub static EXAMPLES: &[Example] = &[
         summary: "A shallow piecewise-linear RNN learns to generate a real electrocardiogram.",
         text: include_str!("../../assets/experiments/ecg.toml"),
     },
+    Example {
+        name: "lorenz_63",
+        title: "Lorenz attractor",
+        summary: "A shallow piecewise-linear RNN reconstructs the chaotic attractor of Lorenz (1963) from noisy samples.",
+        text: include_str!("../../assets/experiments/lorenz_63.toml"),
+    },
+    Example {
+        name: "lorenz_96",
+        title: "Lorenz waves",
+        summary: "The same for the chaotic waves of Lorenz (1996) on a ring of twenty variables.",
+        text: include_str!("../../assets/experiments/lorenz_96.toml"),
+    },
+    Example {
+        name: "roessler",
+        title: "Roessler band",
+        summary: "The same for the chaotic band of Roessler (1976), which folds once a turn.",
+        text: include_str!("../../assets/experiments/roessler.toml"),
+    },
 ];
 
 impl Example {

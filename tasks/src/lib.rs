@@ -325,6 +325,11 @@ pub static TASKS: &[TaskKind] = &[
     noise::KIND,
     series::KIND,
     systems::lorenz_63::KIND,
+    systems::lorenz_96::KIND,
+    systems::roessler::KIND,
+    systems::chua::KIND,
+    systems::bursting_neuron::KIND,
+    systems::kuramoto_sivashinsky::KIND,
 ];
 
 /// The kind of task of this name.

@@ -1086,6 +1086,96 @@ mod tests {
         refuses(&[], ramp(2000, 0), &["test.csv", "columns"]);
     }
 
+    /// Column 0 of row t is t, column 1 is 1000 + t and so on, so that alignment shows.
+    #[test]
+    fn the_input_of_a_step_is_the_sample_at_the_time_of_its_target() {
+        let changes = [
+            ("inputs", texts(&["x2", "1"])),
+            ("standardise", Value::Flag(false)),
+            ("lags", Value::Integers(vec![-2, 5])),
+            ("every", Value::Integer(3)),
+            ("window", Value::Integer(30)),
+        ];
+        let series = build(&changes, ramp(3000, 3));
+        assert_eq!(series.input_names(), ["x2", "x0"]);
+        assert_eq!(series.output_names(), ["x1_lag_minus_2", "x1_lag_5"]);
+        assert_eq!(series.rest_input(), [0.0, 0.0]);
+        assert_eq!(series.input_unit(), "a.u.");
+        let test = series.recording(Split::HeldOut).unwrap();
+        assert!(test.is_driven());
+        // Row 0 of the test part is sample 2400 + 2 * 3.
+        assert_eq!(test.inputs.row(0).to_vec(), [4406.0, 2406.0]);
+        assert_eq!(test.values.row(0).to_vec(), [3400.0, 3421.0]);
+        assert_eq!(test.inputs_after(0).row(0), test.inputs.row(1));
+        let rows = test.values.nrows();
+        assert_eq!(test.inputs_after(0).nrows(), rows - 1);
+        assert_eq!(test.inputs_after(rows + 7).nrows(), 0);
+        for split in [Split::Training, Split::HeldOut, Split::Long] {
+            let trials = series.trials(split, 1, 0, 5);
+            assert_eq!(trials.inputs.dim(), (5, trials.steps(), 2));
+            for (input, target) in trials.inputs.rows().into_iter().zip(trials.targets.rows()) {
+                // The target of lag -2 is 1000 and the time of the row less two samples of three.
+                let time = target[0] - 1000.0 + 6.0;
+                assert_eq!(input.to_vec(), [2000.0 + time, time]);
+            }
+        }
+    }
+
+    #[test]
+    fn inputs_are_standardised_and_left_as_sharp_as_they_are() {
+        let mut values = wiggle(2000, 2);
+        for (t, mut row) in values.outer_iter_mut().enumerate() {
+            row[1] = if t % 50 < 10 { 7.0 } else { 2.0 };
+        }
+        let changes = [
+            ("inputs", texts(&["x1"])),
+            ("smoothing", Value::Number(3.0)),
+            ("detrend", Value::Number(50.0)),
+            ("noise", Value::Number(0.5)),
+        ];
+        let series = build(&changes, source(values));
+        let training = series.recording(Split::Training).unwrap();
+        let (low, high) = (training.inputs[[20, 0]], training.inputs[[0, 0]]);
+        assert!(training.inputs.iter().all(|x| *x == low || *x == high));
+        // A fifth is high: mean 3, standard deviation 5 sqrt(0.2 0.8) = 2.
+        assert!((training.input_mean[0] - 3.0).abs() < 1e-12);
+        assert!((training.input_standard_deviation[0] - 2.0).abs() < 1e-3);
+        assert!((f64::from(high) - 2.0).abs() < 1e-3 && (f64::from(low) + 0.5).abs() < 1e-3);
+        // Noise is not for inputs.
+        let trials = series.trials(Split::Training, 1, 0, 20);
+        assert!(trials.inputs.iter().all(|x| *x == low || *x == high));
+        assert_eq!(series.input_unit(), "s.d.");
+        assert_eq!(series.part(Split::HeldOut).inputs.nrows(), 400);
+    }
+
+    #[test]
+    fn bad_inputs_are_refused() {
+        refuses(
+            &[("inputs", texts(&["y"]))],
+            ramp(2000, 2),
+            &["task.inputs", "\"y\"", "x0, x1"],
+        );
+        refuses(
+            &[("inputs", texts(&["x0"])), ("columns", texts(&["x1", "1"]))],
+            ramp(2000, 2),
+            &["task.columns", "\"1\"", "is an input"],
+        );
+        refuses(
+            &[("inputs", texts(&["x0", "x1"]))],
+            ramp(2000, 2),
+            &["task.inputs", "all 2 columns", "left to predict"],
+        );
+        let mut source = ramp(2000, 2);
+        source.values.column_mut(1).fill(3.0);
+        refuses(
+            &[("inputs", texts(&["x1"]))],
+            source.clone(),
+            &["task.standardise", "\"x1\"", "constant", "task.inputs"],
+        );
+        source.values[[5, 1]] = f64::NAN;
+        refuses(&[("inputs", texts(&["x1"]))], source, &["row 6", "\"x1\""]);
+    }
+
     #[test]
     fn a_constant_column_cannot_be_standardised() {
         for smoothing in [0.0, 2.0] {

@@ -8,7 +8,7 @@ use nullcline_analysis::free_run::{FreeRunSettings, RunInput, Stop, free_run};
 use nullcline_analysis::peaks::{PeakLevel, interval_percentiles};
 use nullcline_data::settings::{Key, Kind, Preset};
 use nullcline_tables::Table;
-use nullcline_tasks::Split;
+use nullcline_tasks::{Recording, Split, Task};
 
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "free_run",
@@ -23,7 +23,8 @@ pub const KIND: AnalysisKind = AnalysisKind {
             },
             default: Preset::Integer(100_000),
             unit: "steps",
-            doc: "Length of the free run, which starts from the first observation of the test part.",
+            doc: "Length of the free run, which starts from the first observation of the test part. A network with inputs \
+                  receives those of the recording and runs for no longer than they last.",
         },
         Key {
             name: "kept",
@@ -98,6 +99,39 @@ pub const KIND: AnalysisKind = AnalysisKind {
     run,
 };
 
+/// What a network receives that runs by itself from the first observation of a recording, and for how long it can.
+pub(super) struct Driving {
+    /// Steps that can be made.
+    pub steps: usize,
+    /// The recorded inputs of the steps, `[time, input]`; none where the system runs by itself.
+    recorded: Option<Array2<f64>>,
+    rest: Vec<f64>,
+}
+
+impl Driving {
+    /// For a run of `steps` steps: as many as there are recorded inputs where the system was driven.
+    pub(super) fn new(task: &dyn Task, recording: &Recording, steps: usize) -> Self {
+        let recorded = recording
+            .is_driven()
+            .then(|| recording.inputs_after(0).mapv(f64::from));
+        Driving {
+            steps: recorded
+                .as_ref()
+                .map_or(steps, |inputs| steps.min(inputs.nrows())),
+            recorded,
+            rest: task.rest_input(),
+        }
+    }
+
+    /// The input of every step.
+    pub(super) fn input(&self) -> RunInput<'_> {
+        match &self.recorded {
+            Some(inputs) => RunInput::Sequence(inputs.view()),
+            None => RunInput::Constant(&self.rest),
+        }
+    }
+}
+
 fn run(context: &mut Context) -> Outcome<()> {
     let Some(recording) = context.task.recording(Split::HeldOut) else {
         return Ok(());
@@ -105,13 +139,13 @@ fn run(context: &mut Context) -> Outcome<()> {
     let recorded = recording.values.mapv(f64::from);
     let level = PeakLevel::of(recorded.column(0));
     let steps = context.settings.count("steps");
+    let driving = Driving::new(context.task, recording, steps);
     let settings = FreeRunSettings {
-        steps,
+        steps: driving.steps,
         bound: context.settings.number("bound"),
         keep_every: 1,
     };
     let names = recording.names.clone();
-    let input = context.task.rest_input();
 
     let (mut networks, mut made, mut bounded) = (Vec::new(), Vec::new(), Vec::new());
     let (mut largest, mut peaks) = (Vec::new(), Vec::new());
@@ -164,7 +198,7 @@ fn run(context: &mut Context) -> Outcome<()> {
             continue;
         };
         let start = map.state_from_observation(&recorded.row(0).to_vec());
-        let run = free_run(&map, &start, RunInput::Constant(&input), &settings)
+        let run = free_run(&map, &start, driving.input(), &settings)
             .map_err(|error| failed("free run", error))?;
         let outputs: Array2<f64> = map.readouts(run.states.view());
         push(Some(network as u64), outputs.view(), run.stop, run.largest);

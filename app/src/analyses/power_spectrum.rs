@@ -1,6 +1,7 @@
 //! Power spectra of what every network does by itself, and of the recording that it learned.
 
 use super::fixed_points::constant_input;
+use super::free_run::Driving;
 use super::{AnalysisKind, Context, TableDoc, failed, visited_state};
 use crate::session::Outcome;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis, s};
@@ -24,7 +25,8 @@ pub const KIND: AnalysisKind = AnalysisKind {
             },
             default: Preset::Integer(20_000),
             unit: "steps",
-            doc: "Length of the free run, after the transient.",
+            doc: "Length of the free run, after the transient. A network with inputs receives those of the recording, where \
+                  there is one, and both together last no longer than they.",
         },
         Key {
             name: "transient",
@@ -109,19 +111,22 @@ fn run(context: &mut Context) -> Outcome<()> {
         let Some(map) = context.ensemble.network(network) else {
             continue;
         };
-        let (start, input) = match &recording {
+        let run = match &recording {
             Some(recording) => {
                 let first = recording.values.row(0).mapv(f64::from).to_vec();
-                (
-                    map.state_from_observation(&first),
-                    context.task.rest_input(),
-                )
+                let start = map.state_from_observation(&first);
+                let driving = Driving::new(context.task, recording, steps);
+                let settings = FreeRunSettings::new(driving.steps);
+                free_run(&map, &start, driving.input(), &settings)
             }
-            None => (visited_state(context, network)?, constant_input(context)),
-        };
-        let settings = FreeRunSettings::new(steps);
-        let run = free_run(&map, &start, RunInput::Constant(&input), &settings)
-            .map_err(|error| failed("free run", error))?;
+            None => {
+                let start = visited_state(context, network)?;
+                let input = constant_input(context);
+                let settings = FreeRunSettings::new(steps);
+                free_run(&map, &start, RunInput::Constant(&input), &settings)
+            }
+        }
+        .map_err(|error| failed("free run", error))?;
         // A network that does not stay bounded has no spectrum.
         if run.stop.is_some() {
             continue;
@@ -180,7 +185,7 @@ impl Spectra {
         signals: ArrayView2<f64>,
         transient: usize,
     ) -> Outcome<()> {
-        let kept = signals.slice(s![transient.., ..]);
+        let kept = signals.slice(s![transient.min(signals.nrows()).., ..]);
         if kept.nrows() < 2 {
             return Ok(());
         }
@@ -200,7 +205,7 @@ impl Spectra {
         states: ArrayView2<f64>,
         transient: usize,
     ) -> Outcome<()> {
-        let kept = states.slice(s![transient.., ..]);
+        let kept = states.slice(s![transient.min(states.nrows()).., ..]);
         if kept.nrows() < 2 || comes_to_rest(states, transient) {
             return Ok(());
         }

@@ -11,7 +11,8 @@ use nullcline_models::engine::{CpuEngine, Engine, Forcing, Learner, Objective, P
 use nullcline_models::optimisers::{Moments, Optimiser, Rule};
 use nullcline_models::regularisers::Regularisation;
 use nullcline_tasks::flip_flop::FlipFlop;
-use nullcline_tasks::series::{Series, Source};
+use nullcline_tasks::series::{self, Source};
+use nullcline_tasks::windows::Windows;
 use nullcline_tasks::{Loss, Split, Task, TrialShader, Trials};
 use support::{architecture, engine, largest_difference, parameters, turn};
 
@@ -26,7 +27,7 @@ fn flip_flop(bits: usize, steps: usize, pulse_probability: f64, pulse_width: usi
     }
 }
 
-fn series(changes: &[(&str, Value)]) -> Series {
+fn series(changes: &[(&str, Value)]) -> Windows {
     let keys = nullcline_tasks::kind("series").unwrap().keys;
     let mut settings = Settings::from_defaults("task", &[keys]);
     settings
@@ -46,10 +47,10 @@ fn series(changes: &[(&str, Value)]) -> Series {
         unit: None,
         rate: None,
     };
-    Series::from_source(&settings, source).unwrap()
+    series::from_source(&settings, source).unwrap()
 }
 
-fn windows(window: i64) -> Series {
+fn windows(window: i64) -> Windows {
     series(&[
         ("window", Value::Integer(window)),
         ("prediction_steps", Value::Integer(10)),
@@ -69,6 +70,11 @@ fn trials_are_the_same_bits() {
     }
     tasks.push(Box::new(windows(7)));
     tasks.push(Box::new(windows(300)));
+    let inputs = Value::Texts(vec!["y".to_owned()]);
+    tasks.push(Box::new(series(&[
+        ("inputs", inputs),
+        ("window", Value::Integer(50)),
+    ])));
     for task in &tasks {
         for (seed, update) in [
             (0, 0),

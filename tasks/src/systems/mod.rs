@@ -9,9 +9,16 @@
 //! whose derivative is had exactly by carrying tangents through the same stages. Systems say how long their integrator's
 //! step may be; a flow over a longer time makes several of them, of equal length.
 
+pub mod bursting_neuron;
+pub mod chua;
+pub mod kuramoto_sivashinsky;
 pub mod lorenz_63;
+pub mod lorenz_96;
+pub mod roessler;
 mod runge_kutta;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 
@@ -52,8 +59,8 @@ pub trait System: Debug + Send + Sync {
     /// The longest step of the integrator, in units of time.
     fn longest_step(&self) -> f64;
 
-    /// The map that takes a state over a time `dt`, prepared once for many states: by default of the classical method of
-    /// Runge and Kutta with equal steps of at most [`longest_step`](Self::longest_step).
+    /// The map that takes a state over a time `dt`, prepared once for many states: by default by the method of
+    /// Dormand and Prince with equal steps of at most [`longest_step`](Self::longest_step).
     fn flow(&self, dt: f64) -> Box<dyn Flow + '_> {
         Box::new(RungeKutta::new(self, dt))
     }

@@ -1,9 +1,10 @@
-//! The classical method of Runge and Kutta, for states and tangents.
+//! The method of Dormand and Prince with equal steps, for states and tangents.
 
 use super::{Flow, System};
 
-/// The flow of a system over a fixed time by the classical method of Runge and Kutta (Kutta 1901), of fourth order, in
-/// equal steps of at most the system's [`longest_step`](System::longest_step).
+/// The flow of a system over a fixed time by the Runge-Kutta method of fifth order of J. R. Dormand and P. J. Prince, "A
+/// family of embedded Runge-Kutta formulae", *J. Comput. Appl. Math.* 6 (1980), table 2, in equal steps of at most the
+/// system's [`longest_step`](System::longest_step).
 ///
 /// Tangents v obey dv/dt = df/dx(x(t)) v and go through the same stages, so that their images are the exact derivative of
 /// the discrete map, not of the flow that it approximates.
@@ -41,47 +42,74 @@ impl<'a, S: System + ?Sized> RungeKutta<'a, S> {
     }
 }
 
-/// A stage: where it is evaluated, in steps from the stage before, and its weight in the sum over 6.
-const STAGES: [(f64, f64); 4] = [(0.0, 1.0), (0.5, 2.0), (0.5, 2.0), (1.0, 1.0)];
+/// Row s: the slopes that lead to stage s + 1, in steps; its last row leads to the end of the step.
+const TABLEAU: [[f64; 6]; 6] = [
+    [1.0 / 5.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    [3.0 / 40.0, 9.0 / 40.0, 0.0, 0.0, 0.0, 0.0],
+    [44.0 / 45.0, -56.0 / 15.0, 32.0 / 9.0, 0.0, 0.0, 0.0],
+    [
+        19372.0 / 6561.0,
+        -25360.0 / 2187.0,
+        64448.0 / 6561.0,
+        -212.0 / 729.0,
+        0.0,
+        0.0,
+    ],
+    [
+        9017.0 / 3168.0,
+        -355.0 / 33.0,
+        46732.0 / 5247.0,
+        49.0 / 176.0,
+        -5103.0 / 18656.0,
+        0.0,
+    ],
+    [
+        35.0 / 384.0,
+        0.0,
+        500.0 / 1113.0,
+        125.0 / 192.0,
+        -2187.0 / 6784.0,
+        11.0 / 84.0,
+    ],
+];
 
 impl<S: System + ?Sized> Flow for RungeKutta<'_, S> {
     fn dimension(&self) -> usize {
         self.system.dimension()
     }
 
-    /// k1 = f(x), k2 = f(x + h/2 k1), k3 = f(x + h/2 k2), k4 = f(x + h k3), x' = x + h/6 (k1 + 2 k2 + 2 k3 + k4); with
-    /// tangents, the same with the pair (x, v) and its velocity (f(x), df/dx(x) v).
+    /// k_s = f(x + h sum_r a_sr k_r), x' = x + h sum_s b_s k_s; with tangents, the same with the pair (x, v) and its
+    /// velocity (f(x), df/dx(x) v).
     fn advance_tangents(&self, state: &mut [f64], tangents: &mut [f64]) {
         let n = self.dimension();
         // State and tangents in one array: [1 + vectors, dimension].
         let size = n + tangents.len();
-        let mut scratch = vec![0.0; 4 * size];
+        let mut scratch = vec![0.0; 8 * size];
         let (now, rest) = scratch.split_at_mut(size);
-        let (at, rest) = rest.split_at_mut(size);
-        let (slope, sum) = rest.split_at_mut(size);
+        let (at, slopes) = rest.split_at_mut(size);
         now[..n].copy_from_slice(state);
         now[n..].copy_from_slice(tangents);
+        at.copy_from_slice(now);
         for _ in 0..self.steps {
-            sum.copy_from_slice(now);
-            for (fraction, weight) in STAGES {
-                if fraction == 0.0 {
-                    at.copy_from_slice(now);
-                } else {
-                    for ((at, now), slope) in at.iter_mut().zip(&*now).zip(&*slope) {
-                        *at = now + fraction * self.step * slope;
-                    }
-                }
+            for (stage, row) in TABLEAU.iter().enumerate() {
+                let slope = &mut slopes[stage * size..(stage + 1) * size];
                 let (x, vectors) = at.split_at(n);
                 let (velocity, images) = slope.split_at_mut(n);
                 self.system.velocity(x, velocity);
                 for (vector, image) in vectors.chunks_exact(n).zip(images.chunks_exact_mut(n)) {
                     self.system.tangent_velocity(x, vector, image);
                 }
-                for (sum, slope) in sum.iter_mut().zip(&*slope) {
-                    *sum += weight * self.step / 6.0 * slope;
+                let weights = &row[..=stage];
+                for (k, (at, now)) in at.iter_mut().zip(&*now).enumerate() {
+                    let sum: f64 = weights
+                        .iter()
+                        .enumerate()
+                        .map(|(s, weight)| weight * slopes[s * size + k])
+                        .sum();
+                    *at = now + self.step * sum;
                 }
             }
-            now.copy_from_slice(sum);
+            now.copy_from_slice(at);
         }
         state.copy_from_slice(&now[..n]);
         tangents.copy_from_slice(&now[n..]);
