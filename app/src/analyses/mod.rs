@@ -9,6 +9,7 @@ mod cycles;
 pub mod fixed_points;
 mod fixed_points_over_training;
 mod free_run;
+mod gradient_growth;
 mod lesions;
 mod linearization;
 mod lyapunov;
@@ -19,11 +20,13 @@ mod poincare;
 pub mod power_spectrum;
 mod reconstruction;
 mod reconstruction_over_training;
+mod regions_visited;
 mod speed_landscape;
 mod state_space;
 mod timescales;
 mod trajectory_linearization;
 mod trials;
+mod true_system;
 
 use crate::experiment::Experiment;
 use crate::results::{Arrays, Results};
@@ -130,6 +133,9 @@ pub static ANALYSES: &[AnalysisKind] = &[
     reconstruction_over_training::KIND,
     lesions::KIND,
     perturbations::KIND,
+    gradient_growth::KIND,
+    regions_visited::KIND,
+    true_system::KIND,
 ];
 
 /// The analysis of this name.

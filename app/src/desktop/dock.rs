@@ -159,10 +159,18 @@ pub fn default_layout() -> Tree<String> {
         "poincare",
         "continuation",
         "fixed_points_over_training",
+        "regions_visited",
+        "fixed_points_on_attractor",
     ]);
-    let training = tabs(&["training_curve", "lesions", "perturbations"]);
+    let training = tabs(&["training_curve", "alpha", "lesions", "perturbations"]);
     let trial = tabs(&["trial", "generated", "timescales", "power_spectrum"]);
-    let spectrum = tabs(&["spectrum", "mode_overlaps", "spectrum_path", "lyapunov"]);
+    let spectrum = tabs(&[
+        "spectrum",
+        "mode_overlaps",
+        "spectrum_path",
+        "lyapunov",
+        "gradient_growth",
+    ]);
     let table = tabs(&["fixed_points", "saturation", "log"]);
     let mut linear = |dir: LinearDir, children: &[(TileId, f32)]| {
         let mut linear = Linear::new(dir, children.iter().map(|(id, _)| *id).collect());

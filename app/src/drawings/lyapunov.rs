@@ -4,7 +4,7 @@ use super::{FigureKind, common_range, pick, rows_of_network, shown_network};
 use crate::results::Results;
 use nullcline_data::Result;
 use nullcline_figures::Figure;
-use nullcline_figures::figure::{Axis, Panel, Plane, Role, Series, Style};
+use nullcline_figures::figure::{Axis, Dash, Marker, Panel, Plane, Role, Series, Style};
 
 /// The registry's entry.
 pub const KIND: FigureKind = FigureKind {
@@ -16,6 +16,8 @@ pub const KIND: FigureKind = FigureKind {
 
 /// Exponents whose averages are shown over time.
 const CURVES: usize = 5;
+/// Up to so many ranks each have a tick.
+const MOST_TICKS: f64 = 12.0;
 
 fn build(results: &Results) -> Result<Option<Figure>> {
     let (Some(table), Some(convergence)) = (
@@ -37,15 +39,35 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         return Ok(None);
     }
     let below = rows.len() - exponents.len();
+    // Of the true system, where its equations are known.
+    let (true_ranks, truth): (Vec<f64>, Vec<f64>) = match results.table("true_lyapunov") {
+        Some(table) => {
+            let ranks = table.f64_column("index")?.into_iter().map(|k| k + 1.0);
+            let exponents = table.f64_column("exponent_per_step")?;
+            ranks.zip(exponents).filter(|(_, x)| x.is_finite()).unzip()
+        }
+        None => Default::default(),
+    };
     // Zero parts what grows from what shrinks: it is always in view.
-    let (low, high) = common_range(&exponents, &[0.0]);
+    let (low, high) = common_range(&[&exponents[..], &truth].concat(), &[0.0]);
     let zero = || Series::horizontal_rule(0.0, Role::Guide);
-    let spectrum = Plane::new(
-        Axis::new("Exponent", "rank"),
-        Axis::new("*λ*", "1/step").range(low, high),
-    )
-    .with(zero())
-    .with(Series::points(ranks, exponents, Role::Stable));
+    let mut rank_axis = Axis::new("Exponent", "rank");
+    let last = ranks.iter().chain(&true_ranks).copied().fold(1.0, f64::max);
+    // Of few, every rank.
+    if last <= MOST_TICKS {
+        let ticks = (1..=last as usize).map(|rank| (rank as f64, rank.to_string()));
+        rank_axis = rank_axis.range(0.5, last + 0.5).ticks(ticks.collect());
+    }
+    let mut spectrum =
+        Plane::new(rank_axis, Axis::new("*λ*", "1/step").range(low, high)).with(zero());
+    let mut own = Series::points(ranks, exponents, Role::Stable);
+    if !truth.is_empty() {
+        let ring = Style::from(Role::Target).marker(Marker::Ring).size(7.5);
+        let true_points = Series::points(true_ranks, truth.clone(), ring);
+        spectrum = spectrum.with(true_points.label("true system"));
+        own = own.label("network");
+    }
+    spectrum = spectrum.with(own);
 
     let rows = rows_of_network(convergence, network)?;
     let steps = pick(convergence, "step", &rows)?;
@@ -56,6 +78,10 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         Axis::new("*λ* so far", "1/step"),
     )
     .with(zero());
+    for exponent in truth.iter().take(CURVES) {
+        let style = Style::from(Role::Target).width(0.8).dash(Dash::Dashed);
+        settling = settling.with(Series::horizontal_rule(*exponent, style));
+    }
     for k in 0..CURVES {
         let (x, y): (Vec<f64>, Vec<f64>) = (0..rows.len())
             .filter(|&i| indices[i] == k as f64 && averages[i].is_finite())
@@ -72,6 +98,9 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     }
     let mut caption =
         "Lyapunov exponents by rank, and the largest ones as averaged up to each step.".to_owned();
+    if !truth.is_empty() {
+        caption += " Those of the true system: rings, and dashed lines.";
+    }
     if below > 0 {
         caption += &format!(" {below} directions are crushed to nothing and not shown.");
     }

@@ -1,12 +1,15 @@
 //! The figures of a run: from results to [`Figure`] values. One file and one line of [`FIGURES`] each; the
 //! painters are in the crate `nullcline-figures`.
 
+mod alpha;
 mod basins;
 mod continuation;
 mod cycles;
 mod delay_space;
+mod fixed_points_on_attractor;
 mod fixed_points_over_training;
 mod generated;
+mod gradient_growth;
 mod lesions;
 mod lyapunov;
 mod mode_overlaps;
@@ -15,6 +18,7 @@ mod plane;
 mod poincare;
 mod power_spectrum;
 mod recording;
+mod regions_visited;
 mod saturation;
 mod spectrum;
 mod spectrum_path;
@@ -63,6 +67,10 @@ pub static FIGURES: &[FigureKind] = &[
     delay_space::KIND,
     lesions::KIND,
     perturbations::KIND,
+    alpha::KIND,
+    gradient_growth::KIND,
+    regions_visited::KIND,
+    fixed_points_on_attractor::KIND,
 ];
 
 /// The figure of this name.

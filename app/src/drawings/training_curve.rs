@@ -105,7 +105,10 @@ pub(super) fn loss_name(results: &Results) -> &'static str {
 }
 
 /// Smallest, median and largest value at every update that has any.
-fn quantiles(updates: &[f64], values: &[f64]) -> (Vec<f64>, Vec<f64>, Vec<f64>, Vec<f64>) {
+pub(super) fn quantiles(
+    updates: &[f64],
+    values: &[f64],
+) -> (Vec<f64>, Vec<f64>, Vec<f64>, Vec<f64>) {
     let mut by_update: std::collections::BTreeMap<u64, Vec<f64>> =
         std::collections::BTreeMap::new();
     for (update, value) in updates

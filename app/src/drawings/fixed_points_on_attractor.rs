@@ -1,0 +1,230 @@
+//! The true attractor with the true system's fixed points and those of a network.
+
+use super::{FigureKind, channel_label, common_range, pick, rows_of_network, shown_network};
+use crate::results::Results;
+use ndarray::Ix2;
+use nullcline_data::Result;
+use nullcline_figures::Figure;
+use nullcline_figures::figure::{Axis, Marker, Panel, Plane, Role, Series, Space, Style};
+use nullcline_tables::Table;
+
+/// The registry's entry.
+pub const KIND: FigureKind = FigureKind {
+    name: "fixed_points_on_attractor",
+    summary: "the true attractor with the fixed points of the true system and those of the network",
+    needs: &["true_fixed_points", "true_system_matches", "true_system"],
+    build,
+};
+
+/// Points farther from the attractor than so many times its extent along an axis are not shown.
+const REACH: f64 = 1.0;
+
+fn build(results: &Results) -> Result<Option<Figure>> {
+    let (Some(truth), Some(matches), Some(attractor)) = (
+        results.table("true_fixed_points"),
+        results.table("true_system_matches"),
+        results.array("true_system", "attractor"),
+    ) else {
+        return Ok(None);
+    };
+    let Ok(attractor) = attractor.view().into_dimensionality::<Ix2>() else {
+        return Ok(None);
+    };
+    let axes = attractor.ncols();
+    if !(2..=3).contains(&axes) || attractor.nrows() < 2 {
+        return Ok(None);
+    }
+    let columns: Vec<Vec<f64>> = attractor
+        .columns()
+        .into_iter()
+        .map(|c| c.to_vec())
+        .collect();
+    let view = View {
+        ranges: columns
+            .iter()
+            .map(|column| common_range(column, &[]))
+            .collect(),
+    };
+    let mut series = vec![
+        draw(columns, |x, y, z| match z {
+            Some(z) => Series::line_3d(x, y, z, trajectory()),
+            None => Series::line(x, y, trajectory()),
+        })
+        .label("true attractor"),
+    ];
+
+    let mut beyond = 0;
+    let all: Vec<usize> = (0..truth.row_count()).collect();
+    let (true_rows, left) = view.within(truth, &all)?;
+    beyond += left;
+    let true_unstable = truth.f64_column("n_unstable")?;
+    for (role, label, is_stable) in [
+        (Role::Unstable, "true, unstable", false),
+        (Role::Stable, "true, stable", true),
+    ] {
+        let chosen = of_stability(&true_rows, &true_unstable, is_stable);
+        // Crosses hide nothing that lies upon them.
+        let cross = Style::from(role).marker(Marker::Cross).size(8.0).width(1.2);
+        series.extend(points(truth, &chosen, axes, &cross, label)?);
+    }
+
+    let network = shown_network(results);
+    let unstable = matches.f64_column("n_unstable")?;
+    let own: Vec<usize> = rows_of_network(matches, network)?
+        .into_iter()
+        .filter(|&row| unstable[row].is_finite())
+        .collect();
+    let (own, left) = view.within(matches, &own)?;
+    beyond += left;
+    for (role, label, is_stable) in [
+        (Role::Unstable, "network, unstable", false),
+        (Role::Stable, "network, stable", true),
+    ] {
+        let chosen = of_stability(&own, &unstable, is_stable);
+        series.extend(points(matches, &chosen, axes, &Style::from(role), label)?);
+    }
+
+    let unit = truth
+        .column("state_0")
+        .map_or("", |column| column.unit.as_str());
+    let names: Vec<&str> = match truth.metadata.get("axes") {
+        Some(names) => names.lines().collect(),
+        None => Vec::new(),
+    };
+    let axis = |k: usize| {
+        let label = match names.get(k) {
+            Some(name) if name.chars().count() == 1 => format!("*{name}*"),
+            Some(name) if name.starts_with("PC ") => (*name).to_owned(),
+            Some(name) => channel_label(name),
+            None => format!("Axis {}", k + 1),
+        };
+        Axis::new(label, unit)
+    };
+    let panel = if axes == 2 {
+        let mut plane = Plane::new(axis(0), axis(1));
+        plane.series = series;
+        Panel::plane(plane).aspect(0.85)
+    } else {
+        let mut space = Space::new([axis(0), axis(1), axis(2)]);
+        space.series = series;
+        Panel::space(space).aspect(0.85)
+    };
+    Ok(Some(
+        Figure::new(KIND.name)
+            .caption(caption(truth, matches, network, beyond)?)
+            .panel(panel),
+    ))
+}
+
+/// Of some rows those whose points are stable, or are not.
+fn of_stability(rows: &[usize], n_unstable: &[f64], is_stable: bool) -> Vec<usize> {
+    let rows = rows.iter().copied();
+    rows.filter(|&row| (n_unstable[row] == 0.0) == is_stable)
+        .collect()
+}
+
+fn trajectory() -> Style {
+    Style::from(Role::Trajectory).width(0.35).opacity(0.5)
+}
+
+/// A series in the plane or in space, from one list for each axis.
+fn draw(
+    mut columns: Vec<Vec<f64>>,
+    series: impl Fn(Vec<f64>, Vec<f64>, Option<Vec<f64>>) -> Series,
+) -> Series {
+    let z = (columns.len() > 2).then(|| columns.swap_remove(2));
+    let y = columns.pop().unwrap_or_default();
+    let x = columns.pop().unwrap_or_default();
+    series(x, y, z)
+}
+
+/// Some rows of a table as points, by its columns `axis_*`.
+fn points(
+    table: &Table,
+    rows: &[usize],
+    axes: usize,
+    style: &Style,
+    label: &str,
+) -> Result<Option<Series>> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let columns: Vec<Vec<f64>> = (1..=axes)
+        .map(|axis| pick(table, &format!("axis_{axis}"), rows))
+        .collect::<Result<_>>()?;
+    let series = draw(columns, |x, y, z| match z {
+        Some(z) => Series::points_3d(x, y, z, style.clone()),
+        None => Series::points(x, y, style.clone()),
+    });
+    Ok(Some(series.label(label)))
+}
+
+/// What is near enough to the attractor to be shown.
+struct View {
+    ranges: Vec<(f64, f64)>,
+}
+
+impl View {
+    /// Of some rows of a table those in view, and how many are not.
+    fn within(&self, table: &Table, rows: &[usize]) -> Result<(Vec<usize>, usize)> {
+        let mut kept = rows.to_vec();
+        for (k, (low, high)) in self.ranges.iter().enumerate() {
+            let places = table.f64_column(&format!("axis_{}", k + 1))?;
+            let margin = REACH * (high - low);
+            kept.retain(|&row| (low - margin..=high + margin).contains(&places[row]));
+        }
+        let left = rows.len() - kept.len();
+        Ok((kept, left))
+    }
+}
+
+/// Counts, distances, and whether pairs agree in their unstable directions.
+fn caption(truth: &Table, matches: &Table, network: u64, beyond: usize) -> Result<String> {
+    let rows = rows_of_network(matches, network)?;
+    let distances = matches.f64_column("distance")?;
+    let (theirs, own) = (
+        matches.f64_column("true_n_unstable")?,
+        matches.f64_column("n_unstable")?,
+    );
+    let paired: Vec<usize> = rows
+        .iter()
+        .copied()
+        .filter(|&row| distances[row].is_finite())
+        .collect();
+    let alone = rows.iter().filter(|&&row| theirs[row].is_nan()).count();
+    let unit = matches
+        .column("distance")
+        .map_or("", |column| column.unit.as_str());
+    let pairs: Vec<String> = paired
+        .iter()
+        .map(|&row| {
+            format!(
+                "{:.2} {unit} apart with {} and {} unstable directions",
+                distances[row], theirs[row], own[row]
+            )
+        })
+        .collect();
+    let system = truth
+        .metadata
+        .get("system")
+        .map_or("The system", String::as_str);
+    let mut text = format!(
+        "True attractor of {system} with its fixed points ({}, crosses) and those of the network (dots and rings).",
+        truth.row_count()
+    );
+    if !pairs.is_empty() && pairs.len() <= 6 {
+        text += &format!(
+            " Pairs of a true and a network's point: {}.",
+            pairs.join("; ")
+        );
+    } else if !pairs.is_empty() {
+        text += &format!(" {} pairs of a true and a network's point.", pairs.len());
+    }
+    if alone > 0 {
+        text += &format!(" {alone} points of the network have no true partner.");
+    }
+    if beyond > 0 {
+        text += &format!(" {beyond} points lie outside the picture.");
+    }
+    Ok(text)
+}
