@@ -186,11 +186,11 @@ pub const KIND: AnalysisKind = AnalysisKind {
                    prediction that nothing changes, one for that of the mean: what a network should come near to, and \
                    what it should beat",
             columns: &[
-                ("network", "the network, from 0; empty for what is compared with it"),
                 (
-                    "model",
-                    "network, other_part, persistence or mean",
+                    "network",
+                    "the network, from 0; empty for what is compared with it",
                 ),
+                ("model", "network, other_part, persistence or mean"),
                 ("against", "test or training: the part that is compared"),
                 (
                     "orbit_length",
@@ -231,7 +231,10 @@ pub const KIND: AnalysisKind = AnalysisKind {
                     "valid_prediction_time_mean",
                     "the mean in Lyapunov times; empty where lyapunov_time is not given",
                 ),
-                ("valid_prediction_time_median", "the median in Lyapunov times"),
+                (
+                    "valid_prediction_time_median",
+                    "the median in Lyapunov times",
+                ),
                 (
                     "still_valid",
                     "predictions valid as long as they were followed; mean and median are lower bounds then",
@@ -356,7 +359,8 @@ impl Orbit {
 
     /// What is left after the transient, `[time, output]`; `None` where it diverges before.
     pub(super) fn compared(&self) -> Option<ArrayView2<'_, f64>> {
-        (self.outputs.nrows() > self.transient).then(|| self.outputs.slice(s![self.transient.., ..]))
+        (self.outputs.nrows() > self.transient)
+            .then(|| self.outputs.slice(s![self.transient.., ..]))
     }
 }
 
@@ -497,7 +501,8 @@ impl<'a> Data<'a> {
             ..Measures::default()
         };
         if let (Some(compared), false) = (orbit.compared(), orbit.diverged) {
-            (measures.divergence, measures.d_hellinger) = self.distances(self.values.view(), compared, seed)?;
+            (measures.divergence, measures.d_hellinger) =
+                self.distances(self.values.view(), compared, seed)?;
         }
         Ok(measures)
     }
@@ -599,7 +604,10 @@ impl<'a> Data<'a> {
     /// Names and unit of the outputs, for figures.
     pub(super) fn metadata(&self) -> [(String, String); 2] {
         [
-            ("recording_names".to_owned(), self.recording.names.join("\n")),
+            (
+                "recording_names".to_owned(),
+                self.recording.names.join("\n"),
+            ),
             ("recording_unit".to_owned(), self.recording.unit.clone()),
         ]
     }
@@ -651,18 +659,28 @@ impl MeasureColumns {
     /// If the table has another number of rows.
     pub(super) fn add_to(&self, table: &mut Table, data: &Data) -> nullcline_data::Result<()> {
         let rows = &self.0;
-        let numbers = |of: &dyn Fn(&Measures) -> Option<f64>| rows.iter().map(of).collect::<Vec<_>>();
-        let counts = |of: &dyn Fn(&Measures) -> Option<u64>| rows.iter().map(of).collect::<Vec<_>>();
+        let numbers =
+            |of: &dyn Fn(&Measures) -> Option<f64>| rows.iter().map(of).collect::<Vec<_>>();
+        let counts =
+            |of: &dyn Fn(&Measures) -> Option<u64>| rows.iter().map(of).collect::<Vec<_>>();
         let times = |of: &dyn Fn(&Times) -> f64| numbers(&|row| row.times.as_ref().map(of));
         let in_lyapunov_times = |of: &dyn Fn(&Times) -> f64| {
             numbers(&|row| Some(row.times.as_ref().map(of)? / data.lyapunov_steps()?))
         };
         let steps = data.settings.count("prediction_steps") as u64;
-        table.add("against", "", vec![data.settings.text("against"); rows.len()])?;
+        table.add(
+            "against",
+            "",
+            vec![data.settings.text("against"); rows.len()],
+        )?;
         table.add("orbit_length", "steps", counts(&|row| row.orbit_length))?;
         let diverged: Vec<Option<bool>> = rows.iter().map(|row| row.diverged).collect();
         table.add("diverged", "", diverged)?;
-        table.add("d_stsp", "nats", numbers(&|row| Some(row.divergence?.value)))?;
+        table.add(
+            "d_stsp",
+            "nats",
+            numbers(&|row| Some(row.divergence?.value)),
+        )?;
         let methods: Vec<Option<&str>> = rows
             .iter()
             .map(|row| row.orbit_length.map(|_| data.method.name()))
@@ -685,7 +703,11 @@ impl MeasureColumns {
             counts(&|row| row.prediction_error.map(|_| steps)),
         )?;
         table.add("valid_prediction_steps_mean", "steps", times(&|t| t.mean))?;
-        table.add("valid_prediction_steps_median", "steps", times(&|t| t.median))?;
+        table.add(
+            "valid_prediction_steps_median",
+            "steps",
+            times(&|t| t.median),
+        )?;
         table.add(
             "valid_prediction_steps_first",
             "steps",

@@ -153,6 +153,7 @@ pub fn default_layout() -> Tree<String> {
     let space = tabs(&[
         "state_space",
         "delay_space",
+        "attractor",
         "speed_landscape",
         "basins",
         "cycles",
@@ -160,8 +161,19 @@ pub fn default_layout() -> Tree<String> {
         "continuation",
         "fixed_points_over_training",
     ]);
-    let training = tabs(&["training_curve", "lesions", "perturbations"]);
-    let trial = tabs(&["trial", "generated", "timescales", "power_spectrum"]);
+    let training = tabs(&[
+        "training_curve",
+        "reconstruction_over_training",
+        "lesions",
+        "perturbations",
+    ]);
+    let trial = tabs(&[
+        "trial",
+        "generated",
+        "reconstruction_series",
+        "timescales",
+        "power_spectrum",
+    ]);
     let spectrum = tabs(&["spectrum", "mode_overlaps", "spectrum_path", "lyapunov"]);
     let table = tabs(&["fixed_points", "saturation", "log"]);
     let mut linear = |dir: LinearDir, children: &[(TileId, f32)]| {

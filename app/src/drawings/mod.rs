@@ -1,6 +1,7 @@
 //! The figures of a run: from results to [`Figure`] values. One file and one line of [`FIGURES`] each; the
 //! painters are in the crate `nullcline-figures`.
 
+mod attractor;
 mod basins;
 mod continuation;
 mod cycles;
@@ -14,6 +15,8 @@ mod perturbations;
 mod plane;
 mod poincare;
 mod power_spectrum;
+mod reconstruction_over_training;
+mod reconstruction_series;
 mod recording;
 mod saturation;
 mod spectrum;
@@ -61,6 +64,9 @@ pub static FIGURES: &[FigureKind] = &[
     poincare::KIND,
     generated::KIND,
     delay_space::KIND,
+    attractor::KIND,
+    reconstruction_series::KIND,
+    reconstruction_over_training::KIND,
     lesions::KIND,
     perturbations::KIND,
 ];
