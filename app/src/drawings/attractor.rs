@@ -33,11 +33,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let recorded = |width| trajectory(&signals, 0, steps, Role::Recorded, width);
     let generated = |width| trajectory(&signals, 1, steps, Role::Generated, width);
     let space = |azimuth| box_of(&signals, steps).view(azimuth, ELEVATION);
-    let over = |azimuth| {
-        space(azimuth)
-            .with(recorded(0.6).label("recorded"))
-            .with(generated(0.4).label("generated"))
-    };
+    let over = |azimuth| space(azimuth).with(recorded(0.4)).with(generated(0.7));
     let [front, side] = VIEWS;
     Ok(Some(
         Figure::new(KIND.name)

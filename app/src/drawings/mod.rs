@@ -98,12 +98,16 @@ fn shown_network(results: &Results) -> u64 {
     results.experiment.figures.count("network") as u64
 }
 
-/// A channel's name as an axis shows it: `bit_1` as Bit 1, `mlii_lag_20` as *x*(*t* + 20 steps).
+/// A channel's name as an axis shows it: `bit_1` as Bit 1, `mlii_lag_20` as *x*(*t* + 20 steps), a single letter, as of a
+/// variable in an equation, in italics.
 fn channel_label(name: &str) -> String {
     match name.rsplit_once("_lag_") {
         Some((_, "0")) => return "*x*(*t*)".to_owned(),
         Some((_, lag)) => return format!("*x*(*t* + {lag})"),
         None => {}
+    }
+    if name.chars().count() == 1 && name.chars().all(char::is_alphabetic) {
+        return format!("*{name}*");
     }
     let text = name.replace('_', " ");
     let mut letters = text.chars();

@@ -45,13 +45,9 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         Some(steps) => format!("*PE*({steps})"),
         None => "*PE*".to_owned(),
     };
-    let squared = match results
-        .table(KIND.name)
-        .and_then(|t| t.column("prediction_error"))
-    {
-        Some(_) => "s.d.^{2}",
-        None => "",
-    };
+    let squared = table
+        .column("prediction_error")
+        .map_or(String::new(), |column| column.unit.replace("^2", "^{2}"));
     let mut figure = Figure::new(KIND.name).columns(2);
     let mut is_compared = false;
     for (column, model, label, unit, above) in [
@@ -63,7 +59,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             true,
         ),
         ("d_hellinger", "other_part", "*D*_{H}".to_owned(), "", true),
-        ("prediction_error", "persistence", error, squared, false),
+        ("prediction_error", "persistence", error, &squared, false),
         (
             "valid_prediction_steps_mean",
             "",
@@ -117,14 +113,14 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         shown += 1;
     }
     let caption = format!(
-        "Measures of reconstruction after so many updates{}{}.",
+        "Measures of reconstruction after so many updates (0 has no place on the axis; an orbit that rests has no D_H){}{}.",
         if is_compared {
             ", with what the other part of the recording (above) or the prediction that nothing changes (below) has as a grey line"
         } else {
             ""
         },
         if shown > 0 {
-            "; below, what the network generates by itself (purple) over the recording (grey)"
+            "; below, what the network generates by itself (purple, ending in the point) over the recording (grey), in its first dimensions"
         } else {
             ""
         }
@@ -191,14 +187,26 @@ fn window(signals: &Signals) -> Panel {
     let gray = Role::Guide;
     if signals.dimensions() > 2 {
         let mut space = box_of(signals, steps);
-        // The other figures have the numbers.
+        // The figure of the attractor has the names and numbers of these axes.
         for axis in &mut space.axes {
-            *axis = axis.clone().ticks(Vec::new());
+            *axis = Axis {
+                ticks: Some(Vec::new()),
+                range: axis.range,
+                ..Axis::new("", "")
+            };
         }
+        // The last state as a point: an orbit that rests is nothing else.
+        let last = [0, 1, 2].map(|d| {
+            let [_, generated] = signals.both(d, steps);
+            generated.last().copied().into_iter().collect::<Vec<f64>>()
+        });
+        let [x, y, z] = last;
+        let end = Style::from(Role::Generated).marker(Marker::Disc).size(2.5);
         return Panel::space(
             space
                 .with(trajectory(signals, 0, steps, gray, 0.5))
-                .with(trajectory(signals, 1, steps, Role::Generated, 0.5)),
+                .with(trajectory(signals, 1, steps, Role::Generated, 0.6))
+                .with(Series::points_3d(x, y, z, end)),
         )
         .aspect(0.75);
     }
