@@ -6,7 +6,7 @@ use super::{FigureKind, channel_label, common_range, shown_network};
 use crate::results::Results;
 use nullcline_data::Result;
 use nullcline_figures::Figure;
-use nullcline_figures::figure::{Axis, Panel, Role, Series, Space, Style};
+use nullcline_figures::figure::{Axis, Marker, Panel, Role, Series, Space, Style};
 
 /// The registry's entry.
 pub const KIND: FigureKind = FigureKind {
@@ -33,7 +33,14 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let recorded = |width| trajectory(&signals, 0, steps, Role::Recorded, width);
     let generated = |width| trajectory(&signals, 1, steps, Role::Generated, width);
     let space = |azimuth| box_of(&signals, steps).view(azimuth, ELEVATION);
-    let over = |azimuth| space(azimuth).with(recorded(0.4)).with(generated(0.7));
+    let with_generated = |space: Space, width| {
+        let space = space.with(generated(width));
+        match rest(&signals, steps) {
+            Some(point) => space.with(point),
+            None => space,
+        }
+    };
+    let over = |azimuth| with_generated(space(azimuth).with(recorded(0.4)), 0.7);
     let [front, side] = VIEWS;
     Ok(Some(
         Figure::new(KIND.name)
@@ -45,7 +52,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             ))
             .columns(2)
             .panel(Panel::space(space(front).with(recorded(0.4))).title("Recorded"))
-            .panel(Panel::space(space(front).with(generated(0.4))).title("Generated"))
+            .panel(Panel::space(with_generated(space(front), 0.4)).title("Generated"))
             .panel(Panel::space(over(front)))
             .panel(Panel::space(over(side)))
             .lettered(),
@@ -77,4 +84,24 @@ pub(super) fn trajectory(
         if which == 0 { recorded } else { generated }
     });
     Series::line_3d(x, y, z, Style::from(role).width(width).opacity(0.6))
+}
+
+/// Part of the box that an orbit must span to be seen as a line.
+const SPAN: f64 = 5e-3;
+
+/// The generated signal as a point where it rests: a line would not be seen.
+pub(super) fn rest(signals: &Signals, steps: usize) -> Option<Series> {
+    let mut place = [0.0; 3];
+    for (d, place) in place.iter_mut().enumerate() {
+        let [recorded, generated] = signals.both(d, steps);
+        let (low, high) = common_range(&recorded, &generated);
+        let (least, most) = common_range(&generated, &[]);
+        if most - least > SPAN * (high - low) {
+            return None;
+        }
+        *place = *generated.last()?;
+    }
+    let style = Style::from(Role::Generated).marker(Marker::Disc).size(3.0);
+    let [x, y, z] = place.map(|x| vec![x]);
+    Some(Series::points_3d(x, y, z, style))
 }

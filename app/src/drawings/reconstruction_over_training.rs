@@ -1,6 +1,6 @@
 //! How a reconstruction came about: its measures against the updates, and what the network generated after some of them.
 
-use super::attractor::{box_of, trajectory};
+use super::attractor::{box_of, rest, trajectory};
 use super::recording::Signals;
 use super::{FigureKind, channel_label, common_range, pick, rows_of_network, shown_network};
 use crate::results::Results;
@@ -120,7 +120,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             ""
         },
         if shown > 0 {
-            "; below, what the network generates by itself (purple, ending in the point) over the recording (grey), in its first dimensions"
+            "; below, what the network generates by itself (purple, a point where it rests) over the recording (grey), in its first dimensions"
         } else {
             ""
         }
@@ -195,20 +195,13 @@ fn window(signals: &Signals) -> Panel {
                 ..Axis::new("", "")
             };
         }
-        // The last state as a point: an orbit that rests is nothing else.
-        let last = [0, 1, 2].map(|d| {
-            let [_, generated] = signals.both(d, steps);
-            generated.last().copied().into_iter().collect::<Vec<f64>>()
-        });
-        let [x, y, z] = last;
-        let end = Style::from(Role::Generated).marker(Marker::Disc).size(2.5);
-        return Panel::space(
-            space
-                .with(trajectory(signals, 0, steps, gray, 0.5))
-                .with(trajectory(signals, 1, steps, Role::Generated, 0.6))
-                .with(Series::points_3d(x, y, z, end)),
-        )
-        .aspect(0.75);
+        let mut space = space
+            .with(trajectory(signals, 0, steps, gray, 0.5))
+            .with(trajectory(signals, 1, steps, Role::Generated, 0.6));
+        if let Some(point) = rest(signals, steps) {
+            space = space.with(point);
+        }
+        return Panel::space(space).aspect(0.75);
     }
     let axis = |label: String, range: (f64, f64)| {
         Axis::new(label, signals.unit.clone()).range(range.0, range.1)
