@@ -50,6 +50,7 @@ pub fn show(folder: &RunFolder, experiment: &Experiment, as_json: bool) -> Outco
             "results": networks.iter().map(Network::json).collect::<Vec<Value>>(),
             "performance": results.table("performance").map(rows).transpose()?,
             "free_run": results.table("free_run").map(rows).transpose()?,
+            "reconstruction": results.table("reconstruction").map(rows).transpose()?,
             "tables": folder.tables(),
             "figures": folder.figures(),
         });
@@ -77,6 +78,10 @@ pub fn show(folder: &RunFolder, experiment: &Experiment, as_json: bool) -> Outco
             let _ = writeln!(text, "{name}:");
             text += &aligned(table)?;
         }
+    }
+    if let Some(table) = results.table("reconstruction") {
+        let _ = writeln!(text, "reconstruction:");
+        text += &aligned(&only(table, RECONSTRUCTION)?)?;
     }
     let list = |names: Vec<String>| {
         if names.is_empty() {
@@ -304,6 +309,27 @@ fn short(x: f64) -> String {
     } else {
         format!("{x:.3e}")
     }
+}
+
+/// What is shown of the measures of reconstruction as text.
+const RECONSTRUCTION: &[&str] = &[
+    "network",
+    "model",
+    "orbit_length",
+    "diverged",
+    "d_stsp",
+    "d_hellinger",
+    "prediction_error",
+    "valid_prediction_steps_mean",
+];
+
+/// Some columns of a table.
+fn only(table: &Table, names: &[&str]) -> Outcome<Table> {
+    let mut some = Table::new();
+    for column in names.iter().filter_map(|name| table.column(name)) {
+        some.add(&column.name, &column.unit, column.values.clone())?;
+    }
+    Ok(some)
 }
 
 /// A small table in aligned columns.

@@ -372,7 +372,7 @@ fn fit(
         let (right, up) = (extent(camera.right), extent(camera.up));
         projection.scale = 0.35 * (wide / right).min(high / up);
         // Labels have a fixed size; their room is found by going round.
-        for _ in 0..12 {
+        for round in 0..40 {
             let (x, y) = (projection.scale * right, projection.scale * up);
             let [cx, cy] = projection.center;
             let mut bounds = Rect::new(
@@ -395,10 +395,14 @@ fn fit(
             let shift = [0, 1].map(|i| middle[i] - f64::from(bounds.center()[i]));
             projection.center = [cx + shift[0], cy + shift[1]];
             let settled = (scale - projection.scale).abs() < 1e-3 * projection.scale;
-            // Only ever so far in one step: ticks change with the size, and the room with the ticks.
-            projection.scale += 0.7 * (scale.max(1.0) - projection.scale);
             if settled && shift.iter().all(|s| s.abs() < 0.05) {
                 break;
+            }
+            // Only ever so far in one step: ticks change with the size, and the room with the ticks. Where one size asks
+            // for another and that for the first, it ends at what is small enough.
+            let step = scale.max(1.0) - projection.scale;
+            if round < 12 || step < 0.0 {
+                projection.scale += 0.7 * step;
             }
         }
     }

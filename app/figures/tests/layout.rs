@@ -301,6 +301,46 @@ fn equal_aspect_is_equal() {
     }
 }
 
+/// Also where long names take most of a small panel: what has no room would not be drawn.
+#[test]
+fn every_axis_of_a_space_is_named() {
+    let mut unnamed = Vec::new();
+    for azimuth in [-55.0, 35.0, -20.0, 120.0] {
+        for ends in [
+            [
+                (-4.038_693, 6.888_042),
+                (-3.779_219, 5.512_356),
+                (-3.642_307, 4.950_122),
+            ],
+            [(-0.004, 0.006), (-50.0, 80.0), (0.0, 1.0)],
+            [(-1e6, 2e6), (3.0, 3.1), (-12.0, -9.0)],
+        ] {
+            for columns in [1, 2, 3] {
+                let axes = [0, 1, 2].map(|k| {
+                    let (low, high) = ends[k];
+                    Axis::new(format!("Column {}", k + 1), "a.u.").range(low, high)
+                });
+                let mut space = Space::new(axes).view(azimuth, 22.0);
+                space.equal_aspect = false;
+                let mut figure = Figure::new("names").columns(columns);
+                for _ in 0..columns {
+                    figure = figure.panel(Panel::space(space.clone()).title("Recorded"));
+                }
+                let scene = scene(&figure, 89.0).unwrap();
+                let names = scene.texts.iter().filter(|text| {
+                    let name: String = text.runs.iter().map(|run| run.text.as_str()).collect();
+                    name.starts_with("Column")
+                });
+                if names.count() != 3 * columns {
+                    unnamed.push((azimuth, ends, columns));
+                }
+                assert_eq!(faults(&figure, &scene), Vec::<String>::new());
+            }
+        }
+    }
+    assert!(unnamed.is_empty(), "{unnamed:?}");
+}
+
 #[test]
 fn fixed_height_fills_the_canvas() {
     let panel = || Panel::plane(Plane::new(Axis::new("Time", "s"), Axis::new("Rate", "1/s")));

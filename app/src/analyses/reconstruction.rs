@@ -161,7 +161,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
         Key {
             name: "bound",
             kind: Kind::Number {
-                min: 1.0,
+                min: 1e-9,
                 max: 1e300,
             },
             default: Preset::Number(1e6),
@@ -340,6 +340,8 @@ pub(super) struct Data<'a> {
     /// The input of a network where the recording has none.
     rest: Vec<f64>,
     method: DivergenceMethod,
+    /// Unit of the values, after standardisation.
+    unit: String,
 }
 
 /// What a network generates by itself.
@@ -368,7 +370,7 @@ impl Orbit {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Measures {
     orbit_length: Option<u64>,
-    diverged: Option<bool>,
+    diverged: bool,
     divergence: Option<Divergence>,
     d_hellinger: Option<f64>,
     prediction_error: Option<f64>,
@@ -424,6 +426,7 @@ impl<'a> Data<'a> {
             other: other.values.slice(s![..shared, ..]).mapv(f64::from),
             inputs: recorded_inputs(recording, length),
             rest: task.rest_input(),
+            unit: task.output_unit().to_owned(),
             recording: recording.clone(),
             settings,
             values,
@@ -495,7 +498,7 @@ impl<'a> Data<'a> {
             .map_err(|error| failed("prediction error", error))?;
         let mut measures = Measures {
             orbit_length: Some(self.length() as u64),
-            diverged: Some(orbit.diverged),
+            diverged: orbit.diverged,
             prediction_error: prediction_error.is_finite().then_some(prediction_error),
             times: self.times(map)?,
             ..Measures::default()
@@ -674,7 +677,7 @@ impl MeasureColumns {
             vec![data.settings.text("against"); rows.len()],
         )?;
         table.add("orbit_length", "steps", counts(&|row| row.orbit_length))?;
-        let diverged: Vec<Option<bool>> = rows.iter().map(|row| row.diverged).collect();
+        let diverged: Vec<bool> = rows.iter().map(|row| row.diverged).collect();
         table.add("diverged", "", diverged)?;
         table.add(
             "d_stsp",
@@ -694,7 +697,7 @@ impl MeasureColumns {
         table.add("d_hellinger", "", numbers(&|row| row.d_hellinger))?;
         table.add(
             "prediction_error",
-            "squared units of the outputs",
+            &format!("{}^2", data.unit),
             numbers(&|row| row.prediction_error),
         )?;
         table.add(

@@ -153,6 +153,7 @@ pub fn default_layout() -> Tree<String> {
     let space = tabs(&[
         "state_space",
         "delay_space",
+        "attractor",
         "speed_landscape",
         "basins",
         "cycles",
@@ -162,8 +163,20 @@ pub fn default_layout() -> Tree<String> {
         "regions_visited",
         "fixed_points_on_attractor",
     ]);
-    let training = tabs(&["training_curve", "alpha", "lesions", "perturbations"]);
-    let trial = tabs(&["trial", "generated", "timescales", "power_spectrum"]);
+    let training = tabs(&[
+        "training_curve",
+        "alpha",
+        "reconstruction_over_training",
+        "lesions",
+        "perturbations",
+    ]);
+    let trial = tabs(&[
+        "trial",
+        "generated",
+        "reconstruction_series",
+        "timescales",
+        "power_spectrum",
+    ]);
     let spectrum = tabs(&[
         "spectrum",
         "mode_overlaps",

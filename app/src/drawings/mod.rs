@@ -2,6 +2,7 @@
 //! painters are in the crate `nullcline-figures`.
 
 mod alpha;
+mod attractor;
 mod basins;
 mod continuation;
 mod cycles;
@@ -17,6 +18,8 @@ mod perturbations;
 mod plane;
 mod poincare;
 mod power_spectrum;
+mod reconstruction_over_training;
+mod reconstruction_series;
 mod recording;
 mod regions_visited;
 mod saturation;
@@ -65,6 +68,9 @@ pub static FIGURES: &[FigureKind] = &[
     poincare::KIND,
     generated::KIND,
     delay_space::KIND,
+    attractor::KIND,
+    reconstruction_series::KIND,
+    reconstruction_over_training::KIND,
     lesions::KIND,
     perturbations::KIND,
     alpha::KIND,
@@ -100,12 +106,16 @@ fn shown_network(results: &Results) -> u64 {
     results.experiment.figures.count("network") as u64
 }
 
-/// A channel's name as an axis shows it: `bit_1` as Bit 1, `mlii_lag_20` as *x*(*t* + 20 steps).
+/// A channel's name as an axis shows it: `bit_1` as Bit 1, `mlii_lag_20` as *x*(*t* + 20 steps), a single letter, as of a
+/// variable in an equation, in italics.
 fn channel_label(name: &str) -> String {
     match name.rsplit_once("_lag_") {
         Some((_, "0")) => return "*x*(*t*)".to_owned(),
         Some((_, lag)) => return format!("*x*(*t* + {lag})"),
         None => {}
+    }
+    if name.chars().count() == 1 && name.chars().all(char::is_alphabetic) {
+        return format!("*{name}*");
     }
     let text = name.replace('_', " ");
     let mut letters = text.chars();

@@ -1,4 +1,4 @@
-//! A recording and what a network generated of it, as the free run left them in the results.
+//! A recording and what a network generated of it, as analyses left them in the results.
 
 use super::shown_network;
 use crate::results::Results;
@@ -19,11 +19,19 @@ pub struct Signals<'a> {
 }
 
 impl<'a> Signals<'a> {
-    /// Those of the network shown; `None` where there was no free run, or its parts do not belong together.
+    /// Those of the network shown, the end of its long free run; `None` where there was no free run, or its parts do not
+    /// belong together.
     pub fn of(results: &'a Results) -> Option<Self> {
+        let generated = format!("network_{}", shown_network(results));
+        Self::of_arrays(results, "free_run", &generated)
+    }
+
+    /// The recording in a file of arrays and beside it one of the signals there; names and unit stand in the table of the
+    /// same name.
+    pub fn of_arrays(results: &'a Results, file: &str, generated: &str) -> Option<Self> {
         let matrix = |name: &str| {
             results
-                .array("free_run", name)?
+                .array(file, name)?
                 .view()
                 .into_dimensionality::<Ix2>()
                 .ok()
@@ -31,16 +39,16 @@ impl<'a> Signals<'a> {
         let list = |name: &str| {
             Some(
                 results
-                    .array("free_run", name)?
+                    .array(file, name)?
                     .iter()
                     .copied()
                     .collect::<Vec<f64>>(),
             )
         };
-        let metadata = &results.table("free_run")?.metadata;
+        let metadata = &results.table(file)?.metadata;
         let signals = Signals {
             recorded: matrix("recorded")?,
-            generated: matrix(&format!("network_{}", shown_network(results)))?,
+            generated: matrix(generated)?,
             mean: list("mean")?,
             standard_deviation: list("standard_deviation")?,
             names: metadata
@@ -60,6 +68,11 @@ impl<'a> Signals<'a> {
             && signals.standard_deviation.len() == dimensions
             && signals.names.len() == dimensions;
         (same && dimensions > 0).then_some(signals)
+    }
+
+    /// Whether the dimensions are one signal at several lags.
+    pub fn is_delayed(&self) -> bool {
+        self.names.iter().any(|name| name.contains("_lag_"))
     }
 
     /// Number of dimensions.
