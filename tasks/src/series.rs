@@ -9,7 +9,7 @@
 //! What happens to a recording, in this order:
 //! 1. the asked `columns` are selected; every value must be a finite number;
 //! 2. it is split in time: the first `train_fraction` of the samples are for training, the rest for
-//!    testing;
+//!    testing, unless another recording, `test_file`, is for that;
 //! 3. from each part by itself a slow baseline is taken off (`detrend`), then it is smoothed
 //!    (`smoothing`), both with a Gaussian kernel, which is cut off at four standard deviations and
 //!    renormalised at the ends of the part;
@@ -135,6 +135,14 @@ const KEYS: &[Key] = &[
     },
     windows::STANDARDISE,
     Key {
+        name: "test_file",
+        kind: Kind::Path,
+        default: Preset::Absent,
+        unit: "",
+        doc: "Another recording with the same columns, which is the test part; all of the first is then trained on, \
+              whatever train_fraction. Where left out, the test part is the rest of the first.",
+    },
+    Key {
         name: "train_fraction",
         kind: Kind::Number { min: 0.0, max: 1.0 },
         default: Preset::Number(0.8),
@@ -223,19 +231,47 @@ impl Source {
 /// # Errors
 /// As [`Source::read`] and [`from_source`].
 pub fn from_settings(settings: &Settings) -> Result<Windows> {
-    from_source(settings, Source::read(settings.text("file"))?)
+    let test = settings
+        .optional_text("test_file")
+        .map(Source::read)
+        .transpose()?;
+    from_sources(settings, Source::read(settings.text("file"))?, test)
 }
 
 /// Prepares a recording as checked settings ask, whatever file they name.
 ///
 /// # Errors
-/// A value that is no finite number, a column that is missing, named twice or constant (where
-/// it is to be standardised), lags that are empty or repeated, a part too short for one trial.
+/// As [`from_sources`].
 ///
 /// # Panics
 /// If the source has not as many names as columns.
 pub fn from_source(settings: &Settings, source: Source) -> Result<Windows> {
+    from_sources(settings, source, None)
+}
+
+/// Prepares a recording as checked settings ask, whatever files they name, with a test part of its own or without.
+///
+/// # Errors
+/// A value that is no finite number, a column that is missing, named twice or constant (where
+/// it is to be standardised), lags that are empty or repeated, a part too short for one trial, two recordings whose
+/// columns differ.
+///
+/// # Panics
+/// If a source has not as many names as columns.
+pub fn from_sources(settings: &Settings, source: Source, test: Option<Source>) -> Result<Windows> {
     let lags = lags(settings)?;
+    if let Some(test) = test.as_ref().filter(|test| test.names != source.names) {
+        let of = |source: &Source| {
+            let count = source.names.len();
+            format!(
+                "{} with {count} columns ({})",
+                source.file,
+                shown(&source.names)
+            )
+        };
+        let allowed = format!("a recording with the columns of {}", of(&source));
+        return Err(error(settings, "test_file", of(test), allowed));
+    }
     let Source {
         file,
         values: samples_of_all,
@@ -243,7 +279,7 @@ pub fn from_source(settings: &Settings, source: Source) -> Result<Windows> {
         unit,
         rate,
     } = source;
-    let (columns, inputs) = columns(settings, &file, &all_names)?;
+    let (columns, input_columns) = columns(settings, &file, &all_names)?;
     // The columns of one role, [sample, column], and their names.
     let chosen = |chosen: &[usize]| -> Result<(Array2<f64>, Vec<&str>)> {
         let names: Vec<&str> = chosen.iter().map(|&k| all_names[k].as_str()).collect();
@@ -252,11 +288,35 @@ pub fn from_source(settings: &Settings, source: Source) -> Result<Windows> {
         Ok((values, names))
     };
     let (values, names) = chosen(&columns)?;
-    let (inputs, input_names) = chosen(&inputs)?;
-
+    let (inputs, input_names) = chosen(&input_columns)?;
+    // The samples of another recording, or the rest of this one.
+    let separate = match &test {
+        None => None,
+        Some(test) => {
+            let chosen = |chosen: &[usize], names: &[&str]| -> Result<Array2<f64>> {
+                let values = test.values.select(Axis(1), chosen);
+                check_values(&test.file, values.view(), names)?;
+                Ok(values)
+            };
+            Some((
+                &test.file,
+                chosen(&columns, &names)?,
+                chosen(&input_columns, &input_names)?,
+            ))
+        }
+    };
     let samples = values.nrows();
-    let n_training = (settings.number("train_fraction") * samples as f64).round() as usize;
+    let n_training = match separate {
+        Some(_) => samples,
+        None => (settings.number("train_fraction") * samples as f64).round() as usize,
+    };
     let n_training = n_training.min(samples);
+    let (training, rest) = values.view().split_at(Axis(0), n_training);
+    let (training_inputs, rest_inputs) = inputs.view().split_at(Axis(0), n_training);
+    let (test_file, test, test_inputs, first_of_test) = match &separate {
+        Some((file, values, inputs)) => (*file, values.view(), inputs.view(), 0),
+        None => (&file, rest, rest_inputs, n_training),
+    };
     let span = lags.before + lags.after;
     let every = settings.count("every");
     let kept = |samples: usize| samples.div_ceil(every);
@@ -264,21 +324,21 @@ pub fn from_source(settings: &Settings, source: Source) -> Result<Windows> {
         "give a longer recording, smaller lags or another train_fraction",
         "this recording, these lags and this train_fraction",
     ];
-    for (part, samples, key, factor) in [
-        ("training", kept(n_training), "window", 1),
+    let doubled = Split::Long.length_factor();
+    for (part, file, samples, key, factor) in [
+        ("training", &file, kept(n_training), "window", 1),
         (
             "test",
-            kept(samples - n_training),
+            test_file,
+            kept(test.nrows()),
             "prediction_steps",
-            Split::Long.length_factor(),
+            doubled,
         ),
     ] {
         let part = format!("{part} part of {file}");
         check_length(settings, &part, samples, span, key, factor, remedies)?;
     }
 
-    let (training, test) = values.view().split_at(Axis(0), n_training);
-    let (training_inputs, test_inputs) = inputs.view().split_at(Axis(0), n_training);
     let smoothing = settings.number("smoothing");
     let detrend = settings.number("detrend");
     let thinned = |part: ArrayView2<f64>| part.slice(s![..;every, ..]).to_owned();
@@ -335,7 +395,7 @@ pub fn from_source(settings: &Settings, source: Source) -> Result<Windows> {
         test: recording(
             filtered(test).view(),
             thinned(test_inputs).view(),
-            n_training,
+            first_of_test,
         )?,
         output_unit: if settings.flag("standardise") {
             Cow::Borrowed("s.d.")
@@ -344,6 +404,14 @@ pub fn from_source(settings: &Settings, source: Source) -> Result<Windows> {
         },
         origin: None,
     })
+}
+
+/// Names of columns for messages: a recording of a hundred electrodes need not fill the screen.
+fn shown(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let first: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    first.join(", ") + more
 }
 
 /// The lags of a delay embedding and how far they reach.
@@ -419,19 +487,9 @@ fn columns(settings: &Settings, file: &str, names: &[String]) -> Result<(Vec<usi
         });
     }
     let refuse = |key: &str, found: String| {
-        // A recording of a hundred electrodes need not fill the screen.
-        const SHOWN: usize = 12;
-        let mut known = names
-            .iter()
-            .take(SHOWN)
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ");
-        if names.len() > SHOWN {
-            known.push_str(", ...");
-        }
         let allowed = format!(
-            "columns of {file} by name ({known}) or by number (1 to {}), none of them twice",
+            "columns of {file} by name ({}) or by number (1 to {}), none of them twice",
+            shown(names),
             names.len()
         );
         error(settings, key, found, allowed)
@@ -676,6 +734,52 @@ mod tests {
         for part in parts {
             assert!(message.contains(part), "{message} lacks {part}");
         }
+    }
+
+    #[test]
+    fn another_recording_may_be_the_test_part() {
+        let changes = [
+            ("train_fraction", Value::Number(0.5)),
+            ("window", Value::Integer(10)),
+            ("prediction_steps", Value::Integer(3)),
+        ];
+        let settings = settings(&changes);
+        let other = Source {
+            file: "other.csv".into(),
+            ..source(wiggle(40, 2).mapv(|x| 5.0 - x))
+        };
+        let both = from_sources(&settings, source(wiggle(60, 2)), Some(other.clone())).unwrap();
+        assert_eq!(both.training.values.nrows(), 60);
+        assert_eq!((both.test.values.nrows(), both.test.first_sample), (40, 0));
+        // The scale is that of the training part.
+        for column in 0..2 {
+            let raw = other.values[[7, column]];
+            let value = f64::from(both.test.values[[7, column]]);
+            assert!((both.training.restore(column, value) - raw).abs() < 1e-5);
+        }
+        // What trains does not depend on the test part.
+        let whole = [&changes[1..], &[("train_fraction", Value::Number(0.6))]].concat();
+        let longer = build(&whole, source(wiggle(100, 2)));
+        assert_eq!(both.training.values, longer.training.values);
+
+        let message = |test: Source| {
+            let error = from_sources(&settings, source(wiggle(60, 2)), Some(test)).unwrap_err();
+            error.to_string()
+        };
+        let found = message(source(wiggle(40, 3)));
+        assert!(
+            found.contains("test_file") && found.contains("x0, x1, x2"),
+            "{found}"
+        );
+        let mut broken = other.clone();
+        broken.values[[3, 1]] = f64::NAN;
+        let found = message(broken);
+        assert!(
+            found.contains("other.csv") && found.contains("row 4"),
+            "{found}"
+        );
+        let found = message(source(wiggle(4, 2)));
+        assert!(found.contains("prediction_steps"), "{found}");
     }
 
     #[test]
