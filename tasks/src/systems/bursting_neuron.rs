@@ -92,8 +92,9 @@ const KEYS: [Key; 8 + task::COMMON] = task::keys(
 /// NMDA, and with them the half-activations V_m = -20, V_n = -25 mV, the slopes k = 15, 5, 5 mV, the reversal potentials
 /// -80, 60 and -90 mV and g = 8, 20 mS, are the persistent-sodium model of E. M. Izhikevich, *Dynamical Systems in
 /// Neuroscience* (2007), section 9.1. C = 6, g_k = 10, g_m = 25, g_nmda = 10.2, V_h = -15 mV, tau_n = 1 and
-/// tau_h = 200 ms are the values given for the bursting regime in those papers, from memory of them, not checked
-/// against their text. The interval of 0.5 ms between samples is our choice.
+/// tau_h = 200 ms are understood to be those papers' values for bursting, but have not been compared with their text;
+/// that the neuron then bursts, and spikes regularly with a little more NMDA, is tested. The interval of 0.25 ms between
+/// samples is our choice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BurstingNeuron {
     /// C in uF.
