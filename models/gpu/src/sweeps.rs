@@ -74,7 +74,6 @@ pub(crate) fn constants(places: &Places) -> String {
         ..
     } = places;
     let a = &problem.architecture;
-    let shape = a.cell.shape();
     let mut out = String::new();
     let mut constant = |name: &str, value: usize| {
         let _ = writeln!(out, "const {name}: u32 = {value}u;");
