@@ -191,7 +191,9 @@ proptest! {
 
     #[test]
     fn silencing_a_unit_that_nobody_reads_changes_nothing(seed: u64, unit in 0usize..4) {
-        for &cell in CellKind::ALL {
+        // In the mean of a mean-centred network every unit is read by all.
+        let cells = CellKind::ALL.iter().filter(|&&cell| cell != CellKind::MeanCentredPlrnn);
+        for &cell in cells {
             let random = random_network(cell, 2, 4, 5, 0.8, seed);
             let layout = random.architecture().layout();
             let mut parameters = random.parameters().to_vec();

@@ -12,7 +12,7 @@ use std::time::Instant;
 pub struct BenchOptions {
     /// `model.kind`.
     pub cell: String,
-    /// Recurrent units (of a PLRNN: hidden units, with 5 latent ones).
+    /// Recurrent units (of a shallow PLRNN: hidden units, with 5 latent ones).
     pub hidden: usize,
     /// Trials.
     pub batch: usize,

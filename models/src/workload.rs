@@ -7,7 +7,7 @@ use crate::registry::{self, MODELS};
 use crate::regularisers::Regularisation;
 use ndarray::{Array3, ArrayView3, Axis};
 use nullcline_data::random::{Random, Stream};
-use nullcline_data::settings::{Settings, Value};
+use nullcline_data::settings::{Kind, Settings, Value};
 use nullcline_data::{Error, Result};
 use nullcline_tasks::{Loss, Split, Task, Trials};
 
@@ -68,14 +68,16 @@ impl Workload {
             Error::argument("--cell", &size.cell, known.join(", "))
         })?;
         let mut settings = Settings::from_defaults("model", kind.keys);
-        let plrnn = settings.keys().any(|key| key.name == "hidden");
+        let shallow = settings.keys().any(|key| key.name == "hidden");
+        let key = if shallow { "hidden" } else { "units" };
+        let most = settings.keys().find_map(|known| match known.kind {
+            Kind::Integer { max, .. } if known.name == key => Some(max),
+            _ => None,
+        });
         settings
-            .set(
-                if plrnn { "hidden" } else { "units" },
-                Value::Integer(size.hidden as i64),
-            )
+            .set(key, Value::Integer(size.hidden as i64))
             .map_err(|_| {
-                let allowed = "an integer from 1 to 100000";
+                let allowed = format!("an integer from 1 to {}", most.unwrap_or(i64::MAX));
                 Error::argument("--hidden", size.hidden.to_string(), allowed)
             })?;
         let outputs = size.reconstruction.map_or(CHANNELS, |r| r.outputs);

@@ -7,6 +7,7 @@ use nullcline_models::architecture::Readout;
 use nullcline_models::engine::{CpuEngine, Engine, Job, Objective};
 use nullcline_models::registry;
 use nullcline_models::training::{self, Trainer, TrainingSettings};
+use nullcline_models::workload::{Size, Workload};
 use nullcline_tasks::{Loss, Split, Task, Trials};
 
 /// Two numbers of a limit cycle with a harmonic, and one input that says where the second half of it is.
@@ -225,4 +226,25 @@ fn a_checkpoint_goes_on_where_it_was() {
         let refused = other.restore(&first.checkpoint()).unwrap_err().to_string();
         assert!(refused.contains("cell"), "{refused}");
     }
+}
+
+#[test]
+fn every_cell_can_be_measured() {
+    let size = |cell: &str, hidden| Size {
+        cell: cell.to_owned(),
+        hidden,
+        batch: 20,
+        steps: 4,
+        networks: 2,
+    };
+    for kind in registry::MODELS {
+        let mut workload = Workload::new(&size(kind.name, 12)).unwrap();
+        workload.advance(&mut CpuEngine::new(), 2).unwrap();
+        assert!(workload.operations() > 0.0, "{}", kind.name);
+    }
+    let too_many = Workload::new(&size("plrnn", 20_000)).err().unwrap();
+    assert_eq!(
+        too_many.to_string(),
+        "--hidden: found 20000; allowed: an integer from 1 to 10000"
+    );
 }

@@ -81,20 +81,20 @@ impl Pass<'_> {
         values: &mut [Lanes],
     ) {
         let (bases, functions) = (self.bases::<C>(), self.architecture.layer_functions());
-        let rows = arguments.chunks_exact(vectors);
-        for (i, (g, q)) in rows.zip(values.chunks_exact_mut(vectors)).enumerate() {
-            for b in 0..bases {
-                let c = self.layer_parameters::<C, I::V>(i, b, functions);
-                for (g, sum) in g.iter().zip(&mut *q) {
+        let names = C::HIDDEN_PARAMETERS.len();
+        let rows = arguments.len() / vectors;
+        for i in 0..rows {
+            for v in 0..vectors {
+                let at = i * vectors + v;
+                let g = [I::V::load(&arguments[at])];
+                let mut sum = I::V::splat(0.0);
+                for b in 0..bases {
+                    let c = self.layer_parameters::<C, I::V>(i, b, functions);
                     let mut q = [I::V::splat(0.0)];
-                    let c = &c[..C::HIDDEN_PARAMETERS.len()];
-                    C::hidden(&[I::V::load(g)], c, &mut q);
-                    if b == 0 {
-                        q[0].store(sum);
-                    } else {
-                        add(q[0], sum);
-                    }
+                    C::hidden(&g, &c[..names], &mut q);
+                    sum = if b == 0 { q[0] } else { sum + q[0] };
                 }
+                sum.store(&mut values[at]);
             }
         }
     }
@@ -111,36 +111,50 @@ impl Pass<'_> {
     ) {
         let (bases, functions) = (self.bases::<C>(), self.architecture.layer_functions());
         let names = C::HIDDEN_PARAMETERS.len();
-        let rows = arguments
-            .chunks_exact(vectors)
-            .zip(d_values.chunks_exact(vectors))
-            .zip(d_arguments.chunks_exact_mut(vectors));
-        for (i, ((g, dq), d_argument)) in rows.enumerate() {
-            for b in 0..bases {
-                let c = self.layer_parameters::<C, I::V>(i, b, functions);
-                let c = &c[..names];
-                let mut dc_sum = [I::V::splat(0.0); MAX_SLOTS];
-                for ((g, dq), d_argument) in g.iter().zip(dq).zip(&mut *d_argument) {
-                    let g = [I::V::load(g)];
-                    let mut q = [I::V::splat(0.0)];
-                    C::hidden(&g, c, &mut q);
-                    let mut dg = [I::V::splat(0.0)];
-                    let mut dc = [I::V::splat(0.0); MAX_SLOTS];
-                    let dq = [I::V::load(dq)];
-                    C::hidden_vjp(&g, &q, c, &dq, &mut dg, &mut dc[..names]);
-                    if b == 0 {
-                        dg[0].store(d_argument);
-                    } else {
-                        add(dg[0], d_argument);
+        let rows = arguments.len() / vectors;
+        // dg, and dc of one function.
+        let derivative = |at: usize, c: &[I::V]| {
+            let g = [I::V::load(&arguments[at])];
+            let mut q = [I::V::splat(0.0)];
+            C::hidden(&g, c, &mut q);
+            let mut dg = [I::V::splat(0.0)];
+            let mut dc = [I::V::splat(0.0); MAX_SLOTS];
+            let dq = [I::V::load(&d_values[at])];
+            C::hidden_vjp(&g, &q, c, &dq, &mut dg, &mut dc[..names]);
+            (dg[0], dc)
+        };
+        for i in 0..rows {
+            if matches!(C::LAYER, Layer::Bases) {
+                // Functions inside, so that the sum of dg stays in a register.
+                for v in 0..vectors {
+                    let at = i * vectors + v;
+                    let mut sum = I::V::splat(0.0);
+                    for b in 0..bases {
+                        let c = self.layer_parameters::<C, I::V>(i, b, functions);
+                        let (dg, dc) = derivative(at, &c[..names]);
+                        sum = sum + dg;
+                        for (k, dc) in dc.iter().enumerate().take(names) {
+                            let place = self.layer_parameter::<C>(k, i, b, functions);
+                            add(*dc, &mut d_parameters[place]);
+                        }
                     }
-                    for (sum, dc) in dc_sum.iter_mut().zip(dc).take(names) {
-                        *sum = *sum + dc;
-                    }
+                    sum.store(&mut d_arguments[at]);
                 }
-                for (k, sum) in dc_sum.into_iter().take(names).enumerate() {
-                    let at = self.layer_parameter::<C>(k, i, b, functions);
-                    add(sum, &mut d_parameters[at]);
+                continue;
+            }
+            let c = self.layer_parameters::<C, I::V>(i, 0, functions);
+            let mut dc_sum = [I::V::splat(0.0); MAX_SLOTS];
+            for v in 0..vectors {
+                let at = i * vectors + v;
+                let (dg, dc) = derivative(at, &c[..names]);
+                dg.store(&mut d_arguments[at]);
+                for (sum, dc) in dc_sum.iter_mut().zip(&dc).take(names) {
+                    *sum = *sum + *dc;
                 }
+            }
+            for (k, sum) in dc_sum.iter().enumerate().take(names) {
+                let place = self.layer_parameter::<C>(k, i, 0, functions);
+                add(*sum, &mut d_parameters[place]);
             }
         }
     }
