@@ -138,9 +138,9 @@ mod tests {
     /// Two peaks smoothed by sigma are Gaussians over the frequencies, m apart: D^2 = 1 - exp(-m^2 / (8 sigma^2)).
     #[test]
     fn smoothed_peaks() {
-        for (m, sigma) in [(10.0, 20.0), (40.0, 20.0), (3.0, 5.0)] {
+        for (m, sigma) in [(10.0f64, 20.0f64), (40.0, 20.0), (3.0, 5.0)] {
             let (a, b) = (waves(4000, &[800.0]), waves(4000, &[800.0 + m]));
-            let want: f64 = (1.0 - (-m * m / (8.0 * sigma * sigma) as f64).exp()).sqrt();
+            let want = (1.0 - (-m * m / (8.0 * sigma * sigma)).exp()).sqrt();
             let found = distance(&a, &b, sigma).mean;
             // Cut off at four deviations, they lack what little lies beyond.
             assert!((found - want).abs() < 2e-3, "{m} {sigma}: {found} {want}");

@@ -142,8 +142,8 @@ pub fn valid_prediction_times<D: Observed + ?Sized>(
                     .map(|((y, x), v)| (x - y).powi(2) / v)
                     .sum();
                 let error = (squares / variances.len() as f64).sqrt();
-                // What is not a number is not below either.
-                if !(error < settings.threshold) {
+                // What is not a number is not valid either.
+                if error.is_nan() || error >= settings.threshold {
                     return step;
                 }
             }

@@ -11,7 +11,6 @@ use nullcline_analysis::state_space_divergence::{
     BinRange, BinSettings, Divergence, DivergenceMethod, MixtureSettings, state_space_divergence,
 };
 use nullcline_analysis::valid_prediction_time::{PredictionTimeSettings, valid_prediction_times};
-use nullcline_data::Error;
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::{Key, Kind, Preset, Settings};
 use nullcline_models::network::Network;
@@ -46,7 +45,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
             name: "transient",
             kind: Kind::Number {
                 min: 0.0,
-                max: 1000.0,
+                max: 10.0,
             },
             default: Preset::Number(0.25),
             unit: "lengths",
@@ -115,7 +114,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
             },
             default: Preset::Integer(20),
             unit: "steps",
-            doc: "How far ahead the prediction error is measured, from every observation.",
+            doc: "How far ahead the prediction error is measured, from every observation; no further than there are data.",
         },
         Key {
             name: "threshold",
@@ -273,7 +272,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
 };
 
 fn run(context: &mut Context) -> Outcome<()> {
-    let Some(data) = Data::of(context.task, context.settings)? else {
+    let Some(data) = Data::of(context.task, context.settings) else {
         return Ok(());
     };
     let kept = context.settings.count("kept");
@@ -295,6 +294,8 @@ fn run(context: &mut Context) -> Outcome<()> {
             arrays.push((format!("orbit_{network}"), beginning(compared)));
         }
         rows.push(Some(network as u64), "network", measures);
+        // Whether to go on is asked at the beginning of the next one.
+        context.watch(network)(1.0);
     }
     for (model, measures) in data.references(context.seed(0))? {
         rows.push(None, model, measures);
@@ -388,31 +389,21 @@ struct Times {
 }
 
 impl<'a> Data<'a> {
-    /// The recording of a task as the settings of this analysis ask; `None` for a task without one.
-    ///
-    /// # Errors
-    /// If there is too little of it for the prediction steps.
-    pub(super) fn of(task: &dyn Task, settings: &'a Settings) -> Outcome<Option<Self>> {
+    /// The recording of a task as the settings of this analysis ask; `None` for a task without one, or with a single
+    /// observation, after which there is nothing to predict.
+    pub(super) fn of(task: &dyn Task, settings: &'a Settings) -> Option<Self> {
         let (part, other) = match settings.text("against") {
             "training" => (Split::Training, Split::HeldOut),
             _ => (Split::HeldOut, Split::Training),
         };
-        let (Some(recording), Some(other)) = (task.recording(part), task.recording(other)) else {
-            return Ok(None);
-        };
+        let (recording, other) = (task.recording(part)?, task.recording(other)?);
         let rows = recording.values.nrows();
         let length = settings
             .optional_integer("length")
             .map_or(rows, |length| length.unsigned_abs() as usize)
             .min(rows);
-        let steps = settings.count("prediction_steps");
-        if length <= steps {
-            return Err(Error::argument(
-                "key \"analysis.reconstruction.prediction_steps\"",
-                steps.to_string(),
-                format!("fewer than the {length} steps of the recording that are compared"),
-            )
-            .into());
+        if length < 2 {
+            return None;
         }
         let values = recording.values.slice(s![..length, ..]).mapv(f64::from);
         let moments = values
@@ -421,7 +412,7 @@ impl<'a> Data<'a> {
             .map(|column| (column.mean().unwrap_or(0.0), column.std(1.0)))
             .collect();
         let shared = length.min(other.values.nrows());
-        Ok(Some(Data {
+        Some(Data {
             method: method(settings, values.ncols()),
             other: other.values.slice(s![..shared, ..]).mapv(f64::from),
             inputs: recorded_inputs(recording, length),
@@ -431,11 +422,17 @@ impl<'a> Data<'a> {
             settings,
             values,
             moments,
-        }))
+        })
     }
 
     fn length(&self) -> usize {
         self.values.nrows()
+    }
+
+    /// How far ahead the prediction error is measured: no further than there are data.
+    fn prediction_steps(&self) -> usize {
+        let steps = self.settings.count("prediction_steps");
+        steps.min(self.length() - 1).max(1)
     }
 
     fn is_driven(&self) -> bool {
@@ -452,7 +449,7 @@ impl<'a> Data<'a> {
 
     /// Whether every output fluctuates: a constant one has neither a range nor a spectrum to compare.
     fn fluctuates(&self) -> bool {
-        self.moments.iter().all(|(_, deviation)| *deviation > 0.0)
+        varies(self.values.view())
     }
 
     /// Lets a network run from the state that the first observation implies: through the transient, then for as many
@@ -493,7 +490,7 @@ impl<'a> Data<'a> {
 
     /// All measures of a network and its orbit. `seed` gives the samples of mixtures.
     pub(super) fn measures(&self, map: &Network, orbit: &Orbit, seed: u64) -> Outcome<Measures> {
-        let steps = self.settings.count("prediction_steps");
+        let steps = self.prediction_steps();
         let prediction_error = prediction_error(map, self.values.view(), self.input(), steps)
             .map_err(|error| failed("prediction error", error))?;
         let mut measures = Measures {
@@ -560,15 +557,11 @@ impl<'a> Data<'a> {
             ..Measures::default()
         };
         let data = self.values.slice(s![..shared, ..]);
-        let varies = |signal: ArrayView2<f64>| {
-            let mut columns = signal.columns().into_iter();
-            columns.all(|column| column.iter().any(|x| *x != column[0]))
-        };
         if varies(data) && shared > 1 {
             (other_part.divergence, other_part.d_hellinger) =
                 self.distances(data, self.other.view(), seed)?;
         }
-        let steps = self.settings.count("prediction_steps");
+        let steps = self.prediction_steps();
         let ahead = self.values.slice(s![steps.., ..]);
         let mean = Array1::from_iter(self.moments.iter().map(|(mean, _)| *mean));
         let error = |guess: Array2<f64>| {
@@ -622,6 +615,12 @@ impl<'a> Data<'a> {
     }
 }
 
+/// Whether every column of `[time, dimension]` takes more than one value.
+fn varies(signal: ArrayView2<f64>) -> bool {
+    let mut columns = signal.columns().into_iter();
+    columns.all(|column| column.iter().any(|x| Some(x) != column.first()))
+}
+
 /// What drives the recorded system, a row for every step between two of `length` observations; no columns where nothing is
 /// recorded of it.
 fn recorded_inputs(_recording: &Recording, length: usize) -> Array2<f64> {
@@ -670,7 +669,7 @@ impl MeasureColumns {
         let in_lyapunov_times = |of: &dyn Fn(&Times) -> f64| {
             numbers(&|row| Some(row.times.as_ref().map(of)? / data.lyapunov_steps()?))
         };
-        let steps = data.settings.count("prediction_steps") as u64;
+        let steps = data.prediction_steps() as u64;
         table.add(
             "against",
             "",

@@ -92,7 +92,7 @@ fn run(context: &mut Context) -> Outcome<()> {
     let Some(settings) = experiment.analysis(reconstruction::KIND.name) else {
         return Ok(());
     };
-    let Some(data) = Data::of(context.task, settings)? else {
+    let Some(data) = Data::of(context.task, settings) else {
         return Ok(());
     };
     let kept = context.settings.count("kept");
