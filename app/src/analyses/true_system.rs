@@ -37,7 +37,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
                 min: 1,
                 max: 1_000_000_000,
             },
-            default: Preset::Integer(20_000),
+            default: Preset::Integer(50_000),
             unit: "steps",
             doc: "Samples over which the exponents are averaged.",
         },

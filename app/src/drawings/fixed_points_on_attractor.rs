@@ -18,6 +18,8 @@ pub const KIND: FigureKind = FigureKind {
 
 /// Points farther from the attractor than so many times its extent along an axis are not shown.
 const REACH: f64 = 1.0;
+/// More true points than this are drawn small.
+const MANY: usize = 20;
 
 fn build(results: &Results) -> Result<Option<Figure>> {
     let (Some(truth), Some(matches), Some(attractor)) = (
@@ -58,13 +60,15 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let (true_rows, left) = view.within(truth, &all)?;
     beyond += left;
     let true_unstable = truth.f64_column("n_unstable")?;
+    // Many would hide the attractor and each other.
+    let size = if true_rows.len() > MANY { 3.0 } else { 8.0 };
     for (role, label, is_stable) in [
         (Role::Unstable, "true, unstable", false),
         (Role::Stable, "true, stable", true),
     ] {
         let chosen = of_stability(&true_rows, &true_unstable, is_stable);
         // Crosses hide nothing that lies upon them.
-        let cross = Style::from(role).marker(Marker::Cross).size(8.0).width(1.2);
+        let cross = Style::from(role).marker(Marker::Cross).size(size);
         series.extend(points(truth, &chosen, axes, &cross, label)?);
     }
 
@@ -212,6 +216,13 @@ fn caption(truth: &Table, matches: &Table, network: u64, beyond: usize) -> Resul
         "True attractor of {system} with its fixed points ({}, crosses) and those of the network (dots and rings).",
         truth.row_count()
     );
+    let continuous = truth.bool_column("isolated")?;
+    let continuous = continuous.iter().filter(|isolated| !**isolated).count();
+    if continuous > 0 {
+        text += &format!(
+            " {continuous} of the true points are not isolated: where there is a continuum of them, every start finds another."
+        );
+    }
     if !pairs.is_empty() && pairs.len() <= 6 {
         text += &format!(
             " Pairs of a true and a network's point: {}.",
