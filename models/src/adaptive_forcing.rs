@@ -378,10 +378,7 @@ mod tests {
             cell,
             inputs: 1,
             units,
-            hidden: match cell.shape().layer {
-                Layer::Hidden | Layer::Bases => 11,
-                _ => 0,
-            },
+            hidden: if cell.takes_hidden() { 11 } else { 0 },
             outputs,
             bias: true,
             readout,
@@ -486,9 +483,7 @@ mod tests {
 
     #[test]
     fn the_data_free_bound_holds_for_every_jacobian() {
-        let plrnns = CellKind::ALL
-            .iter()
-            .filter(|cell| cell.shape().layer != Layer::Absent);
+        let plrnns = CellKind::ALL.iter().filter(|cell| cell.is_plrnn());
         for &cell in plrnns {
             let architecture = architecture(cell, 3, 3, Readout::Identity);
             let parameters = parameters(&architecture, 9);

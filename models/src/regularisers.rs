@@ -193,7 +193,7 @@ mod tests {
             cell,
             inputs: 2,
             units: 5,
-            hidden: if cell.shape().has_hidden { 7 } else { 0 },
+            hidden: if cell.takes_hidden() { 7 } else { 0 },
             outputs,
             bias: true,
             readout,

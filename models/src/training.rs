@@ -6,7 +6,6 @@
 
 use crate::adaptive_forcing::{Adaptation, Estimator};
 use crate::architecture::Architecture;
-use crate::cells::Layer;
 use crate::engine::{Engine, Forcing, Job, Learner, Objective, Plan};
 use crate::ensemble::{Ensemble, Initialisation};
 use crate::optimisers::{Moments, Optimiser, Plateau, Rule, Schedule};
@@ -660,7 +659,7 @@ impl<'a> Trainer<'a> {
         let bound = settings
             .adaptation
             .is_some_and(|a| a.estimator == Estimator::JacobianUpperBound);
-        if bound && ensemble.architecture.cell.shape().layer == Layer::Absent {
+        if bound && !ensemble.architecture.cell.is_plrnn() {
             return Err(Error::argument(
                 "key \"training.alpha_estimator\" = \"jacobian_upper_bound\"",
                 format!("cell \"{}\"", ensemble.architecture.cell.name()),

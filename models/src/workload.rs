@@ -92,7 +92,7 @@ impl Workload {
                 let identity = Value::Text("identity".into());
                 settings.set("observation", identity).map_err(refused)?;
             }
-            if plrnn {
+            if shallow {
                 settings
                     .set("units", Value::Integer(units))
                     .map_err(refused)?;

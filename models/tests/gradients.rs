@@ -127,7 +127,7 @@ fn force(
     t: usize,
     state: &mut [f64],
 ) {
-    if t == 0 || t % forcing.interval != 0 {
+    if t == 0 || !t.is_multiple_of(forcing.interval) {
         return;
     }
     let observation = targets.slice(ndarray::s![b, t - 1, ..]).mapv(f64::from);

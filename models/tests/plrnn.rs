@@ -236,6 +236,7 @@ fn every_cell_can_be_measured() {
         batch: 20,
         steps: 4,
         networks: 2,
+        reconstruction: None,
     };
     for kind in registry::MODELS {
         let mut workload = Workload::new(&size(kind.name, 12)).unwrap();

@@ -5,6 +5,7 @@ use super::{AnalysisKind, Context, TableDoc, failed};
 use crate::session::Outcome;
 use ndarray::{Array1, Array2, ArrayView2, s};
 use nullcline_analysis::free_run::{FreeRunSettings, RunInput, free_run};
+use nullcline_analysis::lyapunov::{LyapunovSettings, lyapunov_spectrum};
 use nullcline_analysis::power_spectrum_distance::power_spectrum_distance;
 use nullcline_analysis::prediction_error::prediction_error;
 use nullcline_analysis::state_space_divergence::{
@@ -154,8 +155,9 @@ pub const KIND: AnalysisKind = AnalysisKind {
             },
             default: Preset::Absent,
             unit: "time",
-            doc: "One over the largest Lyapunov exponent of the recorded system, in seconds where the duration of a step is \
-                  known, else in steps; where given, prediction times are also given in multiples of it.",
+            doc: "One over the largest Lyapunov exponent of the recorded system, in the time that a step is known to take, \
+                  else in steps; where left out, that of the equations of a known system. Prediction times are also given \
+                  in multiples of it.",
         },
         Key {
             name: "bound",
@@ -228,7 +230,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
                 ),
                 (
                     "valid_prediction_time_mean",
-                    "the mean in Lyapunov times; empty where lyapunov_time is not given",
+                    "the mean in Lyapunov times; empty where the Lyapunov time is not known",
                 ),
                 (
                     "valid_prediction_time_median",
@@ -338,6 +340,8 @@ pub(super) struct Data<'a> {
     moments: Vec<(f64, f64)>,
     /// Row t is the input of the step from time t to time t + 1; no columns where the recording has none.
     inputs: Array2<f64>,
+    /// The Lyapunov time of the recorded system in steps, where it is known.
+    lyapunov_steps: Option<f64>,
     /// The input of a network where the recording has none.
     rest: Vec<f64>,
     method: DivergenceMethod,
@@ -416,6 +420,7 @@ impl<'a> Data<'a> {
             method: method(settings, values.ncols()),
             other: other.values.slice(s![..shared, ..]).mapv(f64::from),
             inputs: recorded_inputs(recording, length),
+            lyapunov_steps: lyapunov_steps(task, settings, &values.row(0).to_vec()),
             rest: task.rest_input(),
             unit: task.output_unit().to_owned(),
             recording: recording.clone(),
@@ -607,12 +612,6 @@ impl<'a> Data<'a> {
             ("recording_unit".to_owned(), self.recording.unit.clone()),
         ]
     }
-
-    /// The Lyapunov time of the recorded system in steps, where the experiment gives it.
-    fn lyapunov_steps(&self) -> Option<f64> {
-        let time = self.settings.optional_number("lyapunov_time")?;
-        Some(time / self.recording.seconds_per_step.unwrap_or(1.0))
-    }
 }
 
 /// Whether every column of `[time, dimension]` takes more than one value.
@@ -623,9 +622,38 @@ fn varies(signal: ArrayView2<f64>) -> bool {
 
 /// What drives the recorded system, a row for every step between two of `length` observations; no columns where nothing is
 /// recorded of it.
-fn recorded_inputs(_recording: &Recording, length: usize) -> Array2<f64> {
-    Array2::zeros((length.saturating_sub(1), 0))
+fn recorded_inputs(recording: &Recording, length: usize) -> Array2<f64> {
+    let inputs = recording.inputs_after(0);
+    let steps = inputs.nrows().min(length.saturating_sub(1));
+    inputs.slice(s![..steps, ..]).mapv(f64::from)
 }
+
+/// The Lyapunov time of the recorded system in steps: as the experiment gives it, or that of the equations where they are
+/// known and the largest exponent is positive.
+fn lyapunov_steps(task: &dyn Task, settings: &Settings, start: &[f64]) -> Option<f64> {
+    if let Some(time) = settings.optional_number("lyapunov_time") {
+        return Some(time / task.time_per_step().map_or(1.0, |step| step.duration));
+    }
+    let flow = task.system()?.flow();
+    let measured = LyapunovSettings {
+        exponents: Some(1),
+        ..LyapunovSettings::new(EXPONENT_STEPS)
+    };
+    let spectrum = lyapunov_spectrum(
+        &flow,
+        start,
+        RunInput::Constant(&[]),
+        &measured,
+        &mut Random::new(0, Stream::STARTS, 3),
+        &mut |_| true,
+    )
+    .ok()?;
+    let largest = *spectrum.exponents.first()?;
+    (largest > 0.0).then(|| largest.recip())
+}
+
+/// Samples over which the largest exponent of a known system is measured: 3 % of that of Lorenz-63.
+const EXPONENT_STEPS: usize = 20_000;
 
 fn method(settings: &Settings, dimensions: usize) -> DivergenceMethod {
     let bins = DivergenceMethod::Bins(BinSettings {
@@ -667,7 +695,7 @@ impl MeasureColumns {
             |of: &dyn Fn(&Measures) -> Option<u64>| rows.iter().map(of).collect::<Vec<_>>();
         let times = |of: &dyn Fn(&Times) -> f64| numbers(&|row| row.times.as_ref().map(of));
         let in_lyapunov_times = |of: &dyn Fn(&Times) -> f64| {
-            numbers(&|row| Some(row.times.as_ref().map(of)? / data.lyapunov_steps()?))
+            numbers(&|row| Some(row.times.as_ref().map(of)? / data.lyapunov_steps?))
         };
         let steps = data.prediction_steps() as u64;
         table.add(

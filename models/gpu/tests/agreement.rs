@@ -61,7 +61,10 @@ fn compare(
     let got = gpu.respond(architecture, objective, &jobs).unwrap();
     for (want, got) in want.iter().zip(&got) {
         assert_eq!(want.states.dim(), got.states.dim());
-        let size = want.states.iter().fold(1.0, |m, x| f64::from(x.abs()).max(m));
+        let size = want
+            .states
+            .iter()
+            .fold(1.0, |m, x| f64::from(x.abs()).max(m));
         let states = largest_difference(&want.states, &got.states) / size;
         let outputs = largest_difference(&want.outputs, &got.outputs) / size;
         assert!(states < STATES, "{what}: states {states}");
