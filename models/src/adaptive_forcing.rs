@@ -65,6 +65,43 @@ impl Estimator {
     }
 }
 
+/// How the strength of the forcing changes during training.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Strength {
+    /// Not at all.
+    #[default]
+    Constant,
+    /// Geometrically from `start` before the first update to `end` after the last of `updates`: forcing that is strong
+    /// while the network knows nothing, and weak at last, when it has to go on by itself from data that carry noise.
+    Geometric {
+        /// Before the first update, above 0.
+        start: f64,
+        /// After the last, above 0.
+        end: f64,
+        /// Updates of the training.
+        updates: u64,
+    },
+    /// With its estimate.
+    Adaptive(Adaptation),
+}
+
+impl Strength {
+    /// alpha of an update, counted from 0, where that does not depend on the network.
+    pub fn of_update(&self, update: u64) -> Option<f32> {
+        match *self {
+            Strength::Geometric {
+                start,
+                end,
+                updates,
+            } => {
+                let fraction = update as f64 / updates.max(1) as f64;
+                Some((start * (end / start).powf(fraction)) as f32)
+            }
+            Strength::Constant | Strength::Adaptive(_) => None,
+        }
+    }
+}
+
 /// How alpha follows its estimate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adaptation {
@@ -512,6 +549,19 @@ mod tests {
             assert!((found - 1.25).abs() < 1e-6, "{name}: {found}");
         }
         assert_eq!(Estimator::from_name("constant"), None);
+    }
+
+    #[test]
+    fn alpha_falls_geometrically() {
+        let strength = Strength::Geometric {
+            start: 0.4,
+            end: 0.1,
+            updates: 100,
+        };
+        assert_eq!(strength.of_update(0), Some(0.4));
+        assert!((strength.of_update(50).unwrap() - 0.2).abs() < 1e-7);
+        assert!((strength.of_update(100).unwrap() - 0.1).abs() < 1e-7);
+        assert_eq!(Strength::Constant.of_update(3), None);
     }
 
     #[test]

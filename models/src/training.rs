@@ -4,7 +4,7 @@
 //! optimiser's moments and a few counters: [`Trainer::checkpoint`] writes it, [`Trainer::restore`] reads it,
 //! and a run that was killed ends in the same bits as one that was not.
 
-use crate::adaptive_forcing::{Adaptation, Estimator};
+use crate::adaptive_forcing::{Adaptation, Estimator, Strength};
 use crate::architecture::Architecture;
 use crate::engine::{Engine, Forcing, Job, Learner, Objective, Plan};
 use crate::ensemble::{Ensemble, Initialisation};
@@ -36,6 +36,16 @@ pub const KEYS: &[Key] = &[
         unit: "",
         doc: "Strength of the forcing of gtf: z becomes (1 - alpha) z + alpha z_data before each step. Where it is \
               adaptive, its start, which was published as 1.",
+    },
+    Key {
+        name: "end_alpha",
+        kind: Kind::Number {
+            min: 1e-9,
+            max: 1.0,
+        },
+        default: Preset::Absent,
+        unit: "",
+        doc: "Where given, alpha of gtf changes geometrically from its start to this over all updates.",
     },
     Key {
         name: "alpha_estimator",
@@ -339,8 +349,8 @@ const MOST_NUMBERS_OF_RESPONSES: usize = 1 << 26;
 pub struct TrainingSettings {
     /// Teacher forcing; `None`: plain back-propagation.
     pub forcing: Option<Forcing>,
-    /// How alpha follows the data; `None`: it stays.
-    pub adaptation: Option<Adaptation>,
+    /// How alpha changes.
+    pub strength: Strength,
     /// Penalties on the parameters.
     pub regularisation: Regularisation,
     /// The loss; `None`: the task's.
@@ -412,13 +422,7 @@ impl TrainingSettings {
                     .map(|units| units as usize),
                 ..forcing
             }),
-            adaptation: Estimator::from_name(settings.text("alpha_estimator"))
-                .filter(|_| settings.text("method") == "gtf")
-                .map(|estimator| Adaptation {
-                    estimator,
-                    decay: settings.number("alpha_decay"),
-                    every: settings.count("alpha_every") as u64,
-                }),
+            strength: strength(settings)?,
             regularisation: Regularisation {
                 latent: settings.number("latent_regularisation"),
                 observation: settings.number("observation_regularisation"),
@@ -465,6 +469,39 @@ impl TrainingSettings {
             loss: self.loss.unwrap_or(task.loss()),
             forcing: self.forcing,
         }
+    }
+}
+
+/// How the strength of the forcing changes, of the keys that say so.
+fn strength(settings: &Settings) -> Result<Strength> {
+    if settings.text("method") != "gtf" {
+        return Ok(Strength::Constant);
+    }
+    let estimator = Estimator::from_name(settings.text("alpha_estimator"));
+    match (estimator, settings.optional_number("end_alpha")) {
+        (None, None) => Ok(Strength::Constant),
+        (Some(estimator), None) => Ok(Strength::Adaptive(Adaptation {
+            estimator,
+            decay: settings.number("alpha_decay"),
+            every: settings.count("alpha_every") as u64,
+        })),
+        (Some(_), Some(_)) => Err(Error::argument(
+            "keys \"training.alpha_estimator\" and \"training.end_alpha\"",
+            "both",
+            "one of them: alpha follows its estimate, or a course that is given",
+        )),
+        (None, Some(end)) => match settings.number("alpha") {
+            start if start > 0.0 => Ok(Strength::Geometric {
+                start,
+                end,
+                updates: settings.count("updates") as u64,
+            }),
+            start => Err(Error::argument(
+                "key \"training.alpha\" with end_alpha",
+                start.to_string(),
+                "a number above 0",
+            )),
+        },
     }
 }
 
@@ -656,9 +693,13 @@ impl<'a> Trainer<'a> {
                 );
             }
         }
-        let bound = settings
-            .adaptation
-            .is_some_and(|a| a.estimator == Estimator::JacobianUpperBound);
+        let bound = matches!(
+            settings.strength,
+            Strength::Adaptive(Adaptation {
+                estimator: Estimator::JacobianUpperBound,
+                ..
+            })
+        );
         if bound && !ensemble.architecture.cell.is_plrnn() {
             return Err(Error::argument(
                 "key \"training.alpha_estimator\" = \"jacobian_upper_bound\"",
@@ -790,7 +831,7 @@ impl<'a> Trainer<'a> {
             clip: self.settings.clip,
             trainable: &self.trainable,
             regularisation: self.settings.regularisation,
-            adaptation: self.settings.adaptation,
+            strength: self.settings.strength,
             leak: self.leak.clone(),
             task: self.task,
             batch: self.settings.batch,

@@ -1,5 +1,6 @@
 //! Made-up work of any size, for benchmarks: an ensemble that is trained on trials that are always the same.
 
+use crate::adaptive_forcing::Strength;
 use crate::engine::{Engine, Forcing, Learner, Objective, Plan};
 use crate::ensemble::Ensemble;
 use crate::optimisers::{Moments, Optimiser, Rule};
@@ -158,7 +159,7 @@ impl Workload {
             clip: 0.0,
             trainable: &self.trainable,
             regularisation: Regularisation::default(),
-            adaptation: None,
+            strength: Strength::Constant,
             leak: None,
             task: &self.task,
             batch: self.batch,

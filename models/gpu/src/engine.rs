@@ -14,6 +14,7 @@ use crate::text::input_gate_rows;
 use crate::trials::{self, unpack};
 use ndarray::{Array3, Axis};
 use nullcline_data::Result;
+use nullcline_models::adaptive_forcing::Strength;
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
 use nullcline_models::cells::Layer;
 use nullcline_models::engine::{
@@ -741,7 +742,7 @@ impl Engine for GpuEngine {
             let running: Vec<usize> = (0..learners.len())
                 .filter(|&k| !progress[k].diverged)
                 .collect();
-            if let Some(adaptation) = &plan.adaptation {
+            if let Strength::Adaptive(adaptation) = &plan.strength {
                 if adaptation.acts_before(begin) {
                     let adapted: Vec<f32> = running
                         .par_iter()
@@ -792,8 +793,12 @@ impl Engine for GpuEngine {
             };
             for (&k, (state, made)) in running.iter().zip(advanced) {
                 progress[k].losses.extend(made.losses);
-                let made_alphas = progress[k].losses.len();
-                progress[k].alphas.resize(made_alphas, alphas[k]);
+                let seen = progress[k].alphas.len() as u64..progress[k].losses.len() as u64;
+                for made in seen {
+                    let of_update = plan.strength.of_update(plan.updates.start + made);
+                    alphas[k] = of_update.unwrap_or(alphas[k]);
+                    progress[k].alphas.push(alphas[k]);
+                }
                 progress[k].diverged = made.diverged;
                 self.spare.extend(states[k].replace(state));
             }
@@ -1184,7 +1189,8 @@ fn table_words(
             let made = update - span.start;
             let rate = member.learning_rates[made as usize];
             let mut factors = factors(&plan.optimiser, member.moments.updates + made + 1, rate);
-            factors[ALPHA] = member.alpha.to_bits();
+            let alpha = plan.strength.of_update(update).unwrap_or(member.alpha);
+            factors[ALPHA] = alpha.to_bits();
             words[table.factors + FACTORS * (u * members.len() + k)..][..FACTORS]
                 .copy_from_slice(&factors);
         }

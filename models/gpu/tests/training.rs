@@ -5,7 +5,7 @@ mod support;
 use ndarray::{Array2, ArrayView3};
 use nullcline_data::settings::{Settings, Value};
 use nullcline_gpu::{GpuEngine, Restriction};
-use nullcline_models::adaptive_forcing::{Adaptation, Estimator};
+use nullcline_models::adaptive_forcing::{Adaptation, Estimator, Strength};
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
 use nullcline_models::engine::{CpuEngine, Engine, Forcing, Learner, Objective, Plan, Progress};
 use nullcline_models::optimisers::{Moments, Optimiser, Rule};
@@ -185,7 +185,7 @@ struct Training<'a> {
     task: &'a dyn Task,
     optimiser: Optimiser,
     forcing: Option<Forcing>,
-    adaptation: Option<Adaptation>,
+    strength: Strength,
     regularisation: Regularisation,
     clip: f64,
     learning_rate: f64,
@@ -231,7 +231,7 @@ impl Training<'_> {
             clip: self.clip,
             trainable: &trainable,
             regularisation: self.regularisation,
-            adaptation: self.adaptation,
+            strength: self.strength,
             leak: self
                 .architecture
                 .tensor("leak")
@@ -305,7 +305,7 @@ fn a_flip_flop_trains_as_on_the_cpu() {
         task: &task,
         optimiser: adam(),
         forcing: None,
-        adaptation: None,
+        strength: Strength::Constant,
         regularisation: Regularisation::default(),
         clip: 1.0,
         learning_rate: 1e-2,
@@ -342,7 +342,7 @@ fn every_optimiser_agrees() {
                     ..adam()
                 },
                 forcing: None,
-                adaptation: None,
+                strength: Strength::Constant,
                 regularisation: Regularisation::default(),
                 clip,
                 learning_rate: 2e-2,
@@ -382,7 +382,7 @@ fn forced_training_on_a_recording_agrees() {
                 ..adam()
             },
             forcing: Some(Forcing::generalized(0.2)),
-            adaptation: None,
+            strength: Strength::Constant,
             regularisation: Regularisation::default(),
             clip: 10.0,
             learning_rate: 1e-3,
@@ -425,10 +425,19 @@ fn ways_of_forcing_and_penalties_agree() {
         ..Forcing::generalized(0.2)
     };
     let mut last_losses = Vec::new();
-    for (forcing, adaptation, regularisation) in [
-        (Forcing::generalized(1.0), Some(adaptive), penalties),
-        (Forcing::sparse(4), None, penalties),
-        (partial, None, Regularisation::default()),
+    let falling = Strength::Geometric {
+        start: 0.5,
+        end: 0.1,
+        updates: 20,
+    };
+    for (forcing, strength, regularisation) in [
+        (
+            Forcing::generalized(1.0),
+            Strength::Adaptive(adaptive),
+            penalties,
+        ),
+        (Forcing::sparse(4), Strength::Constant, penalties),
+        (partial, falling, Regularisation::default()),
     ] {
         let training = Training {
             architecture: &a,
@@ -438,7 +447,7 @@ fn ways_of_forcing_and_penalties_agree() {
                 ..adam()
             },
             forcing: Some(forcing),
-            adaptation,
+            strength,
             regularisation,
             clip: 10.0,
             learning_rate: 1e-3,
@@ -456,7 +465,10 @@ fn ways_of_forcing_and_penalties_agree() {
             assert_eq!(got.len(), 20);
             let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4;
             assert!(want.iter().zip(got).all(close), "{want:?} {got:?}");
-            assert_eq!(want.windows(2).any(|a| a[0] != a[1]), adaptation.is_some());
+            assert_eq!(
+                want.windows(2).any(|a| a[0] != a[1]),
+                strength != Strength::Constant
+            );
         }
         last_losses.push(got[0].progress.losses[19]);
     }
@@ -488,7 +500,7 @@ fn a_penalty_that_a_card_cannot_make_is_refused() {
             observation: 1e-6,
             ..Regularisation::default()
         },
-        adaptation: None,
+        strength: Strength::Constant,
         leak: None,
         task: &task,
         batch: 2,
@@ -511,7 +523,7 @@ fn what_was_trained_before_changes_no_bit() {
         task: &task,
         optimiser: adam(),
         forcing: None,
-        adaptation: None,
+        strength: Strength::Constant,
         regularisation: Regularisation::default(),
         clip: 1.0,
         learning_rate: 1e-2,
@@ -544,7 +556,7 @@ fn calls_groups_and_the_drawing_of_trials_change_no_bit() {
         task,
         optimiser: adam(),
         forcing: None,
-        adaptation: None,
+        strength: Strength::Constant,
         regularisation: Regularisation::default(),
         clip: 1.0,
         learning_rate: 1e-2,
@@ -613,7 +625,7 @@ fn divergence_freezes_a_network_alone() {
             ..adam()
         },
         forcing: None,
-        adaptation: None,
+        strength: Strength::Constant,
         regularisation: Regularisation::default(),
         clip: 0.0,
         learning_rate: 1e-3,
@@ -672,7 +684,7 @@ fn a_gradient_of_large_numbers_is_clipped() {
             ..adam()
         },
         forcing: None,
-        adaptation: None,
+        strength: Strength::Constant,
         regularisation: Regularisation::default(),
         clip: 1.0,
         learning_rate: 1e-2,

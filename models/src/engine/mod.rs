@@ -10,7 +10,7 @@ pub(crate) mod kernels;
 
 pub use cpu::CpuEngine;
 
-use crate::adaptive_forcing::Adaptation;
+use crate::adaptive_forcing::Strength;
 use crate::architecture::{Architecture, Readout};
 use crate::optimisers::{Moments, Optimiser, clip_by_global_norm};
 use crate::regularisers::Regularisation;
@@ -124,8 +124,8 @@ pub struct Plan<'a> {
     pub trainable: &'a [bool],
     /// Penalties on the parameters, whose derivatives are added to the gradient before it is clipped.
     pub regularisation: Regularisation,
-    /// How the strength of the forcing follows the data; `None`: it stays.
-    pub adaptation: Option<Adaptation>,
+    /// How the strength of the forcing changes.
+    pub strength: Strength,
     /// Where the leaks lie, if they are trained: they are kept in [1e-6, 1], beyond which dt / tau has no
     /// meaning.
     pub leak: Option<Range<usize>>,
@@ -173,10 +173,12 @@ impl Learner<'_> {
     /// The beginning of update number `update` of the plan: the strength of the forcing, adapted to the trials where
     /// that is its turn.
     pub fn adapt(&mut self, plan: &Plan, update: u64, trials: &Trials) -> Option<Forcing> {
-        if let Some(adaptation) = &plan.adaptation
-            && adaptation.acts_before(update)
-        {
-            *self.alpha = adaptation.adapt(*self.alpha, plan.architecture, self.parameters, trials);
+        match plan.strength {
+            Strength::Adaptive(adaptation) if adaptation.acts_before(update) => {
+                *self.alpha =
+                    adaptation.adapt(*self.alpha, plan.architecture, self.parameters, trials);
+            }
+            strength => *self.alpha = strength.of_update(update).unwrap_or(*self.alpha),
         }
         let alpha = *self.alpha;
         plan.objective
