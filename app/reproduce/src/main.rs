@@ -14,6 +14,7 @@ use nullcline::session::{self, Control};
 use nullcline_data::settings::Value;
 use nullcline_data::write_atomically;
 use nullcline_models::engine::{CpuEngine, Engine};
+use nullcline_reproduce::sections_beginning;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
@@ -67,6 +68,10 @@ fn main() -> Result<()> {
     devices(&mut page, &mut engine)?;
     heartbeat(&mut page, &mut engine)?;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reproduction.md");
+    // Those that another program writes stay.
+    if path.exists() {
+        page += &sections_beginning(&std::fs::read_to_string(&path)?, "Reconstruction: ");
+    }
     write_atomically(&path, page.as_bytes())?;
     println!("wrote {}", path.display());
     Ok(())
