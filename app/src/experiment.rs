@@ -333,8 +333,9 @@ impl Experiment {
         let (inputs, outputs) = (task.input_names().len(), task.output_names().len());
         let (architecture, initialisation) = model_kind.build(&self.model, inputs, outputs)?;
         let training = TrainingSettings::from_settings(&self.training)?;
-        self.check_analyses(&*task, &architecture)?;
+        // First of all: what looks at parameters one by one needs room for them.
         self.check_memory(&*task, &architecture, &training)?;
+        self.check_analyses(&*task, &architecture)?;
         // A method that does not fit task or cell is refused by the trainer: try it with as little as it takes.
         let least = TrainingSettings {
             evaluation_trials: 1,

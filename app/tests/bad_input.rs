@@ -233,6 +233,26 @@ fn experiment_files() {
             "units = 100000",
             &["memory for model.units", "GiB of this machine"],
         ),
+        bad_heartbeat(
+            "a course of alpha beside its estimate",
+            "method = \"gtf\"",
+            "method = \"gtf\"\nalpha_estimator = \"arithmetic_mean\"\nend_alpha = 0.1",
+            &[
+                "training.alpha_estimator",
+                "training.end_alpha",
+                "one of them",
+            ],
+        ),
+        bad_heartbeat(
+            "an estimate of alpha without alpha",
+            "method = \"gtf\"",
+            "method = \"sparse_forcing\"\nalpha_estimator = \"arithmetic_mean\"",
+            &[
+                "key \"training.alpha_estimator\"",
+                "sparse_forcing",
+                "method = \"gtf\"",
+            ],
+        ),
         bad_flip_flop(
             "cross-entropy of targets that are no probabilities",
             "updates = 40",

@@ -48,14 +48,14 @@ fn half_of_the_networks_reconstruct_the_lorenz_attractor_in_50_000_updates() {
         measures.f64_column("d_stsp").unwrap(),
         measures.f64_column("d_hellinger").unwrap(),
     );
-    let lengths = measures.u64_column("orbit_length").unwrap();
+    let lengths = measures.f64_column("orbit_length").unwrap();
     let exponents = results.table("lyapunov").unwrap();
     let exponents = exponents.f64_column("exponent").unwrap();
     let good = (0..4)
         .filter(|&k| {
             let exponent = exponents[k] / 0.01;
             println!("{k}: {} {} {exponent}", d_stsp[k], d_h[k]);
-            assert_eq!(lengths[k], 100_000);
+            assert_eq!(lengths[k], 100_000.0);
             d_stsp[k] <= LARGEST_D_STSP && d_h[k] <= LARGEST_D_H && EXPONENTS.contains(&exponent)
         })
         .count();

@@ -474,8 +474,20 @@ impl TrainingSettings {
 
 /// How the strength of the forcing changes, of the keys that say so.
 fn strength(settings: &Settings) -> Result<Strength> {
-    if settings.text("method") != "gtf" {
-        return Ok(Strength::Constant);
+    let method = settings.text("method");
+    if method != "gtf" {
+        let given = [
+            (settings.text("alpha_estimator") != "constant").then_some("alpha_estimator"),
+            settings.is_set("end_alpha").then_some("end_alpha"),
+        ];
+        return match given.into_iter().flatten().next() {
+            None => Ok(Strength::Constant),
+            Some(key) => Err(Error::argument(
+                format!("key \"training.{key}\""),
+                format!("method = \"{method}\", which has no alpha"),
+                "method = \"gtf\"; or leave the key out",
+            )),
+        };
     }
     let estimator = Estimator::from_name(settings.text("alpha_estimator"));
     match (estimator, settings.optional_number("end_alpha")) {
@@ -663,10 +675,10 @@ impl<'a> Trainer<'a> {
         if settings.objective(task).loss == Loss::CrossEntropy {
             check_probabilities(task, &held_out)?;
         }
-        if settings.forcing.is_some() {
+        if let Some(forcing) = settings.forcing {
             let refuse = |found: &str, allowed: &str| {
                 Err(Error::Argument {
-                    what: "key \"training.method\", with teacher forcing".into(),
+                    what: format!("key \"training.method\" = \"{}\"", forcing.method()),
                     found: found.into(),
                     allowed: allowed.into(),
                 })

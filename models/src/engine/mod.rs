@@ -64,6 +64,15 @@ impl Forcing {
         }
     }
 
+    /// The name of the method, as `training.method` gives it.
+    pub fn method(&self) -> &'static str {
+        if self.interval > 1 {
+            "sparse_forcing"
+        } else {
+            "gtf"
+        }
+    }
+
     /// Whether the state before step `step`, from 0, is forced.
     pub fn acts_before(&self, step: usize) -> bool {
         step > 0 && step.is_multiple_of(self.interval)
