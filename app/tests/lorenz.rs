@@ -1,4 +1,4 @@
-//! The attractor of Lorenz (1963) is reconstructed from noisy samples: four networks with a fifth of the updates of the
+//! The attractor of Lorenz (1963) is reconstructed from noisy samples: four networks with two fifths of the updates of the
 //! example that ships. The long suite trains twenty to the end and compares them with what is published.
 
 use nullcline::devices::Devices;
@@ -8,17 +8,17 @@ use nullcline::session::{self, Control};
 use nullcline_data::settings::Value;
 use nullcline_models::engine::CpuEngine;
 
-/// What half of the networks have to reach; published, after five times as many updates: 0.26, 0.081 and 0.906 per unit of
-/// time.
+/// What two of four networks have to reach, published values being 0.26, 0.081 and 0.906 per unit of time. A network that
+/// has settled on a cycle or a point, which one in five or so does at this stage, is above 4, above 0.5 and below 0.5.
 const LARGEST_D_STSP: f64 = 0.3;
-const LARGEST_D_H: f64 = 0.1;
-const EXPONENTS: std::ops::RangeInclusive<f64> = 0.81..=1.0;
+const LARGEST_D_H: f64 = 0.12;
+const EXPONENTS: std::ops::RangeInclusive<f64> = 0.72..=1.09;
 
 #[test]
-fn half_of_the_networks_reconstruct_the_lorenz_attractor_in_50_000_updates() {
+fn networks_reconstruct_the_lorenz_attractor_in_100_000_updates() {
     let mut experiment = example("lorenz_63").unwrap().experiment().unwrap();
     experiment.top.set("networks", Value::Integer(4)).unwrap();
-    let updates = Value::Integer(50_000);
+    let updates = Value::Integer(100_000);
     experiment.training.set("updates", updates).unwrap();
     let lyapunov = experiment.analyses.iter_mut();
     let (_, lyapunov) = lyapunov

@@ -2,10 +2,12 @@
 //! of docs/reproduction.md for each recording.
 //!
 //! ```text
-//! cargo run --release -p nullcline-reproduce --bin reconstruction -- RECORDING... [--networks N] [--data DIR] [--runs DIR]
+//! cargo run --release -p nullcline-reproduce --bin reconstruction -- RECORDING... [--recipes NAME,NAME] [--networks N] [--data DIR]
+//!     [--runs DIR]
 //! ```
 //! RECORDING is `lorenz_63`, `ecg`, `eeg` or all of them; the last two are read from DIR (`ecg_train.npy`, `ecg_test.npy`,
-//! `eeg.npy`) and left out, in print, where they are not there. Runs are kept in `--runs` (default `target/reconstruction`):
+//! `eeg.npy`) and left out, in print, where they are not there. `--recipes` runs some of the recipes, by the names of their
+//! folders; the section then says which are missing. Runs are kept in `--runs` (default `target/reconstruction`):
 //! what was interrupted goes on, and what is done is only measured. Hours on two cores for everything.
 
 use nullcline::devices::Devices;
@@ -209,6 +211,7 @@ const RECORDINGS: &[Recording] = &[
 fn main() -> Result<()> {
     let mut chosen = Vec::new();
     let mut networks: i64 = 20;
+    let mut recipes: Option<Vec<String>> = None;
     let mut data = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data"));
     let mut runs = PathBuf::from(concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -218,6 +221,7 @@ fn main() -> Result<()> {
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} wants a value"));
         match argument.as_str() {
+            "--recipes" => recipes = Some(value()?.split(',').map(str::to_owned).collect()),
             "--networks" => networks = value()?.parse()?,
             "--data" => data = PathBuf::from(value()?),
             "--runs" => runs = PathBuf::from(value()?),
@@ -247,7 +251,7 @@ fn main() -> Result<()> {
             );
             continue;
         }
-        let section = section(recording, networks, &data, &runs)?;
+        let section = section(recording, recipes.as_deref(), networks, &data, &runs)?;
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reproduction.md");
         let page = std::fs::read_to_string(&path)?;
         write_atomically(
@@ -260,7 +264,13 @@ fn main() -> Result<()> {
 }
 
 /// The section of a recording.
-fn section(recording: &Recording, networks: i64, data: &Path, runs: &Path) -> Result<String> {
+fn section(
+    recording: &Recording,
+    only: Option<&[String]>,
+    networks: i64,
+    data: &Path,
+    runs: &Path,
+) -> Result<String> {
     let mut page = format!("## {}\n\n{}\n\n", recording.heading, recording.text);
     writeln!(
         page,
@@ -282,7 +292,12 @@ fn section(recording: &Recording, networks: i64, data: &Path, runs: &Path) -> Re
         exponent.0
     )?;
     writeln!(page, "|---|---|---|---|---{}|---|---|", exponent.1)?;
+    let mut left_out = Vec::new();
     for recipe in (recording.recipes)() {
+        if only.is_some_and(|only| !only.iter().any(|name| name == recipe.name)) {
+            left_out.push(recipe.label);
+            continue;
+        }
         let (results, core_seconds) = run(recording, &recipe, networks, data, runs)?;
         let table = results.table("reconstruction").ok_or("no measures")?;
         let models = table.text_column("model")?;
@@ -328,6 +343,9 @@ fn section(recording: &Recording, networks: i64, data: &Path, runs: &Path) -> Re
         }
         writeln!(page, "| {finite} of {networks} | {core_seconds:.0} |")?;
         println!("{} {}: done", recording.name, recipe.name);
+    }
+    if !left_out.is_empty() {
+        writeln!(page, "\nNot run yet: {}.", left_out.join("; "))?;
     }
     page.push('\n');
     Ok(page)
