@@ -18,11 +18,11 @@
 
 use crate::architecture::{Architecture, CellKind, Readout};
 use crate::cells::Layer;
-use crate::linear::{pseudo_inverse, transposed};
+use crate::linear::transposed;
 use crate::matrix_functions::{complex_norm, logarithm, spectral_norm};
 use crate::network::Network;
 use nalgebra::{Complex, DMatrix};
-use ndarray::{ArrayView1, s};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis, s};
 use nullcline_tasks::Trials;
 use std::ops::Range;
 
@@ -169,11 +169,11 @@ pub fn kappa(
     let mut largest = f64::NEG_INFINITY;
     for trial in 0..trials.batch() {
         let mut sequence = Sequence::new(estimator, dim);
-        for t in 0..steps {
-            // The observation after step t, which the next step would start from, and the input of that step.
-            let observation = trials.targets.slice(s![trial, t, ..]);
+        let states = linearised.signals(trials.targets.index_axis(Axis(0), trial));
+        for (t, state) in states.outer_iter().enumerate() {
+            // What the observation after step t implies is what the next step would start from, with its input.
             let input = trials.inputs.slice(s![trial, (t + 1).min(steps - 1), ..]);
-            linearised.jacobian(observation, input, &mut jacobian);
+            linearised.jacobian(&state.to_vec(), input, &mut jacobian);
             sequence.add(&jacobian);
         }
         // `max` would pass over an estimate that is not a number.
@@ -189,11 +189,7 @@ pub fn kappa(
 /// A network, and what its Jacobians at forcing signals need.
 struct Linearised {
     network: Network,
-    /// pinv(R) [units, outputs]; empty for the identity readout.
-    inverse: Vec<f64>,
-    state: Vec<f64>,
     next: Vec<f64>,
-    observation: Vec<f64>,
     input: Vec<f64>,
     /// Of the hidden layer.
     arguments: Vec<f64>,
@@ -207,23 +203,10 @@ impl Linearised {
         let network = Network::new(architecture.clone(), parameters);
         let layout = architecture.layout();
         let of = |range: &Range<usize>| &network.parameters()[range.clone()];
-        let inverse = if layout.readout.is_empty() {
-            Vec::new()
-        } else {
-            pseudo_inverse(
-                of(&layout.readout),
-                architecture.outputs,
-                architecture.units,
-            )
-        };
         let recurrent_transposed =
             transposed(of(&layout.recurrent), architecture.recurrent_columns());
-        let dim = architecture.state_dim();
         Linearised {
-            inverse,
-            state: vec![0.0; dim],
-            next: vec![0.0; dim],
-            observation: vec![0.0; architecture.outputs],
+            next: vec![0.0; architecture.state_dim()],
             input: vec![0.0; architecture.inputs],
             arguments: vec![0.0; architecture.hidden],
             recurrent_transposed,
@@ -232,48 +215,35 @@ impl Linearised {
         }
     }
 
-    /// The Jacobian, row-major, at the state that an observation implies; zeros stand where it implies nothing.
-    fn jacobian(
-        &mut self,
-        observation: ArrayView1<f32>,
-        input: ArrayView1<f32>,
-        jacobian: &mut [f64],
-    ) {
+    /// The states [time, state] that observations [time, output] force towards; zeros stand where they imply nothing,
+    /// while the start of a free run takes a learned map of them.
+    fn signals(&self, observations: ArrayView2<f32>) -> Array2<f64> {
         let a = self.network.architecture();
-        let parameters = self.network.parameters();
-        let bias = &parameters[a.layout().readout_bias];
-        self.state.fill(0.0);
-        for (o, (to, from)) in self.observation.iter_mut().zip(observation).enumerate() {
-            *to = f64::from(*from) - bias.get(o).copied().unwrap_or(0.0);
+        let observations = observations.mapv(f64::from);
+        let mut states = self.network.states_from_observations(observations.view());
+        if a.readout == Readout::Identity {
+            states.slice_mut(s![.., a.outputs.min(a.units)..]).fill(0.0);
         }
+        states
+    }
+
+    /// The Jacobian, row-major, at a state.
+    fn jacobian(&mut self, state: &[f64], input: ArrayView1<f32>, jacobian: &mut [f64]) {
         for (to, from) in self.input.iter_mut().zip(input) {
             *to = f64::from(*from);
         }
-        if a.readout == Readout::Identity {
-            let implied = a.outputs.min(a.units);
-            self.state[..implied].copy_from_slice(&self.observation[..implied]);
-        } else {
-            for (z, row) in self
-                .state
-                .iter_mut()
-                .zip(self.inverse.chunks_exact(a.outputs))
-            {
-                *z = row.iter().zip(&self.observation).map(|(p, x)| p * x).sum();
-            }
-        }
-        match a.cell {
-            CellKind::ShallowPlrnn => self.shallow(false, jacobian),
-            CellKind::ClippedShallowPlrnn => self.shallow(true, jacobian),
-            _ => {
-                self.network
-                    .step_with_jacobian(&self.state, &self.input, &mut self.next, jacobian)
-            }
+        match self.network.architecture().cell {
+            CellKind::ShallowPlrnn => self.shallow(state, false, jacobian),
+            CellKind::ClippedShallowPlrnn => self.shallow(state, true, jacobian),
+            _ => self
+                .network
+                .step_with_jacobian(state, &self.input, &mut self.next, jacobian),
         }
     }
 
-    /// J = diag(a) + W1 diag(slopes) W2 of the shallow PLRNN at `state`: the same as the network's own, many times as
+    /// J = diag(a) + W1 diag(slopes) W2 of the shallow PLRNN at a state: the same as the network's own, many times as
     /// fast, because few slopes of the clipped cell differ from zero.
-    fn shallow(&mut self, clipped: bool, jacobian: &mut [f64]) {
+    fn shallow(&mut self, state: &[f64], clipped: bool, jacobian: &mut [f64]) {
         let a = self.network.architecture();
         let layout = a.layout();
         let parameters = self.network.parameters();
@@ -281,8 +251,7 @@ impl Linearised {
         let hidden = &parameters[layout.hidden.clone()];
         let thresholds = &parameters[layout.hidden_unit.clone()];
         self.arguments.fill(0.0);
-        for (z, column) in self
-            .state
+        for (z, column) in state
             .iter()
             .zip(self.hidden_transposed.chunks_exact(a.hidden))
         {

@@ -10,6 +10,32 @@ use nullcline_data::settings::{Key, Kind, Preset};
 use nullcline_tables::Table;
 use nullcline_tasks::{Recording, Split, Task};
 
+/// The key of analyses of a free run that comes to the attractor first: how long it then is.
+pub(super) const fn free_run_steps(default: i64) -> Key {
+    Key {
+        name: "steps",
+        kind: Kind::Integer {
+            min: 2,
+            max: 100_000_000,
+        },
+        default: Preset::Integer(default),
+        unit: "steps",
+        doc: "Length of the free run, after the transient.",
+    }
+}
+
+/// The key of the same analyses for what goes before.
+pub(super) const TRANSIENT: Key = Key {
+    name: "transient",
+    kind: Kind::Integer {
+        min: 0,
+        max: 100_000_000,
+    },
+    default: Preset::Integer(1000),
+    unit: "steps",
+    doc: "Steps before it, in which the state comes to the attractor.",
+};
+
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "free_run",
     summary: "the signal that a network generates by itself, for how long it stays bounded, how often it peaks",

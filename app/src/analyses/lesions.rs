@@ -18,6 +18,21 @@ use nullcline_models::network::{Lesion, Network};
 use nullcline_tables::Table;
 use nullcline_tasks::{Loss, Split, Task, Trials};
 
+// Columns that lesions and perturbations have in common.
+pub(super) const LOSS: (&str, &str) = ("loss", "the loss of training, without its penalties");
+pub(super) const LOSS_BEFORE: (&str, &str) = (
+    "loss_before",
+    "that of the intact network on the same trials",
+);
+pub(super) const RELATIVE_ACCURACY: (&str, &str) = (
+    "relative_accuracy",
+    "(accuracy - 1/2) / (accuracy before - 1/2), where the task has an accuracy",
+);
+pub(super) const TRAJECTORY_DISTANCE: (&str, &str) = (
+    "trajectory_distance",
+    "root mean square distance of the states from those of the intact network, over the spread of these; empty where it is no number",
+);
+
 /// The registry's entry.
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "lesions",
@@ -100,19 +115,10 @@ pub const KIND: AnalysisKind = AnalysisKind {
                     "value",
                     "the rate that it is held at, or the factor; empty where every unit of a set has its own",
                 ),
-                ("loss", "the loss of training, without its penalties"),
-                (
-                    "loss_before",
-                    "that of the intact network on the same trials",
-                ),
-                (
-                    "relative_accuracy",
-                    "(accuracy - 1/2) / (accuracy before - 1/2), where the task has an accuracy",
-                ),
-                (
-                    "trajectory_distance",
-                    "root mean square distance of the states from those of the intact network, over the spread of these; empty where it is no number",
-                ),
+                LOSS,
+                LOSS_BEFORE,
+                RELATIVE_ACCURACY,
+                TRAJECTORY_DISTANCE,
                 ("n_fixed", "fixed points"),
                 ("n_fixed_before", "fixed points of the intact network"),
                 ("n_stable", "stable fixed points"),

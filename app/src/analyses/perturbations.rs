@@ -1,6 +1,8 @@
 //! How much a network bears: parameters perturbed by a relative norm, and noise on the state.
 
-use super::lesions::{Comparison, Intact, add_comparisons};
+use super::lesions::{
+    Comparison, Intact, LOSS, LOSS_BEFORE, RELATIVE_ACCURACY, TRAJECTORY_DISTANCE, add_comparisons,
+};
 use super::{AnalysisKind, Context, TableDoc, failed};
 use crate::session::{Fault, Outcome};
 use nullcline_analysis::lesions::{
@@ -77,19 +79,10 @@ pub const KIND: AnalysisKind = AnalysisKind {
                 "noise_sd",
                 "standard deviation of the noise; empty for other groups",
             ),
-            ("loss", "the loss of training, without its penalties"),
-            (
-                "loss_before",
-                "that of the intact network on the same trials",
-            ),
-            (
-                "relative_accuracy",
-                "(accuracy - 1/2) / (accuracy before - 1/2), where the task has an accuracy",
-            ),
-            (
-                "trajectory_distance",
-                "root mean square distance of the states from those of the intact network, over the spread of these; empty where it is no number",
-            ),
+            LOSS,
+            LOSS_BEFORE,
+            RELATIVE_ACCURACY,
+            TRAJECTORY_DISTANCE,
             (
                 "*",
                 "the task's own measures, such as accuracy, and with `_before` those of the intact network",

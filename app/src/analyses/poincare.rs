@@ -1,6 +1,7 @@
 //! Poincare section of what every network does by itself, and the map of its successive maxima.
 
 use super::fixed_points::constant_input;
+use super::free_run::{TRANSIENT, free_run_steps};
 use super::power_spectrum::comes_to_rest;
 use super::{AnalysisKind, Context, TableDoc, failed, visited_state};
 use crate::session::Outcome;
@@ -20,26 +21,8 @@ pub const KIND: AnalysisKind = AnalysisKind {
     summary: "Poincare section of the free network, its return map, and the map of successive maxima",
     by_default: false,
     keys: &[
-        Key {
-            name: "steps",
-            kind: Kind::Integer {
-                min: 2,
-                max: 100_000_000,
-            },
-            default: Preset::Integer(50_000),
-            unit: "steps",
-            doc: "Length of the free run, after the transient.",
-        },
-        Key {
-            name: "transient",
-            kind: Kind::Integer {
-                min: 0,
-                max: 100_000_000,
-            },
-            default: Preset::Integer(1000),
-            unit: "steps",
-            doc: "Steps before it, in which the state comes to the attractor.",
-        },
+        free_run_steps(50_000),
+        TRANSIENT,
         Key {
             name: "component",
             kind: Kind::Integer {

@@ -1,7 +1,7 @@
 //! Power spectra of what every network does by itself, and of the recording that it learned.
 
 use super::fixed_points::constant_input;
-use super::free_run::Driving;
+use super::free_run::{Driving, TRANSIENT};
 use super::{AnalysisKind, Context, TableDoc, failed, visited_state};
 use crate::session::Outcome;
 use ndarray::{Array2, ArrayView1, ArrayView2, Axis, s};
@@ -28,16 +28,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
             doc: "Length of the free run, after the transient. A network with inputs receives those of the recording, where \
                   there is one, and both together last no longer than they.",
         },
-        Key {
-            name: "transient",
-            kind: Kind::Integer {
-                min: 0,
-                max: 100_000_000,
-            },
-            default: Preset::Integer(1000),
-            unit: "steps",
-            doc: "Steps before it, in which the state comes to the attractor.",
-        },
+        TRANSIENT,
         Key {
             name: "segment",
             kind: Kind::Integer {

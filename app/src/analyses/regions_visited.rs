@@ -1,6 +1,7 @@
 //! The linear regions that every piecewise-linear network visits by itself, under a constant input.
 
 use super::fixed_points::constant_input;
+use super::free_run::{TRANSIENT, free_run_steps};
 use super::{AnalysisKind, Context, TableDoc, failed, visited_state};
 use crate::session::Outcome;
 use ndarray::{Array1, Array2};
@@ -17,26 +18,8 @@ pub const KIND: AnalysisKind = AnalysisKind {
     summary: "linear regions that a piecewise-linear network visits by itself: how often, for how long, in what order, and what is linear there",
     by_default: false,
     keys: &[
-        Key {
-            name: "steps",
-            kind: Kind::Integer {
-                min: 2,
-                max: 100_000_000,
-            },
-            default: Preset::Integer(20_000),
-            unit: "steps",
-            doc: "Length of the free run, after the transient.",
-        },
-        Key {
-            name: "transient",
-            kind: Kind::Integer {
-                min: 0,
-                max: 100_000_000,
-            },
-            default: Preset::Integer(1000),
-            unit: "steps",
-            doc: "Steps before it, in which the state comes to the attractor.",
-        },
+        free_run_steps(20_000),
+        TRANSIENT,
         Key {
             name: "described",
             kind: Kind::Integer {

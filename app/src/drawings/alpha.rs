@@ -1,4 +1,4 @@
-//! The strength of adaptive teacher forcing over training.
+//! The strength of teacher forcing over training, where it changes.
 
 use super::FigureKind;
 use super::training_curve::quantiles;
@@ -10,7 +10,7 @@ use nullcline_figures::figure::{Axis, Panel, Plane, Role, Series, Style};
 /// The registry's entry.
 pub const KIND: FigureKind = FigureKind {
     name: "alpha",
-    summary: "strength of adaptive teacher forcing over the updates, of every network and their median",
+    summary: "strength of teacher forcing that adapts or falls over the updates, of every network and their median",
     needs: &[TRAINING],
     build,
 };
