@@ -9,7 +9,7 @@ use nullcline_data::{Error, Result};
 use rayon::prelude::*;
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ const SLOT: u64 = 256;
 const SHARED_SECONDS: f64 = 4e-3;
 const OWN_SECONDS: f64 = 20e-3;
 
-/// How long a wait holds what a window needs to show a frame.
-const MOMENT: Duration = Duration::from_millis(1);
+/// How long it is between two looks at what another thread may have to do first.
+const MOMENT: Duration = Duration::from_micros(100);
 
 /// A shorter wait was for work that had been done.
 const LATE: Duration = Duration::from_micros(50);
@@ -647,31 +647,46 @@ impl Device {
         Ok(())
     }
 
-    /// Waits for a submission. While it waits, wgpu holds a lock that a window needs to show a frame: where there
-    /// is one, it waits for moments.
+    /// Waits for a submission. While wgpu waits, it holds a lock that a window needs to show a frame, and a wait that
+    /// gives up after a moment panics in wgpu 30 if another thread sees the end of the work just then (wgpu #9958):
+    /// where there is a window, it looks from time to time, and waits for all that was submitted.
     fn wait(&self, index: &wgpu::SubmissionIndex) -> Result<()> {
-        loop {
-            let asked = wgpu::PollType::Wait {
-                submission_index: Some(index.clone()),
-                timeout: self.shared.then_some(MOMENT),
-            };
-            match self.poll(asked)? {
-                Err(wgpu::PollError::Timeout) => std::thread::yield_now(),
-                // A submission that there has not been was refused, as all are once the device is gone.
-                Err(wgpu::PollError::WrongSubmissionIndex(..)) => {
-                    return Err(self.error("the device was lost: it takes no more work"));
-                }
-                Ok(_) => return Ok(()),
+        if self.shared {
+            let (sender, receiver) = channel();
+            // The receiver waits below, unless the device failed first.
+            self.queue.on_submitted_work_done(move || {
+                let _ = sender.send(());
+            });
+            return self.look_for(&receiver);
+        }
+        let asked = wgpu::PollType::Wait {
+            submission_index: Some(index.clone()),
+            timeout: None,
+        };
+        match self.unless_lost(|| self.device.poll(asked))? {
+            Ok(_) => Ok(()),
+            // A submission that there has not been was refused, as all are once the device is gone.
+            Err(wgpu::PollError::WrongSubmissionIndex(..)) => {
+                Err(self.error("the device was lost: it takes no more work"))
             }
+            Err(error) => Err(self.error(error)),
         }
     }
 
-    /// Asks the device how far it is.
-    fn poll(
-        &self,
-        asked: wgpu::PollType,
-    ) -> Result<std::result::Result<wgpu::PollStatus, wgpu::PollError>> {
-        self.unless_lost(|| self.device.poll(asked))
+    /// Looks how far the device is until a call of it sends something. Another thread that uses the device may be the
+    /// one to make the call, and not have come to it yet.
+    fn look_for<T>(&self, receiver: &Receiver<T>) -> Result<T> {
+        loop {
+            self.unless_lost(|| self.device.poll(wgpu::PollType::Poll))?
+                .map_err(|error| self.error(error))?;
+            match receiver.recv_timeout(MOMENT) {
+                Ok(sent) => return Ok(sent),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(self.error("it did not finish its work"));
+                }
+            }
+        }
     }
 
     /// Calls what panics in wgpu where it finds that the device was lost.
@@ -797,21 +812,7 @@ impl Device {
         if let Some(index) = index {
             self.wait(index)?;
         }
-        // Another thread that uses the device may be the one to make the call, and not have come to it yet.
-        let mapped = loop {
-            match self.poll(wgpu::PollType::Poll)? {
-                Ok(_) => {}
-                Err(error) => return Err(self.error(error)),
-            }
-            match receiver.recv_timeout(MOMENT) {
-                Ok(mapped) => break mapped,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(self.error("it did not finish its work"));
-                }
-            }
-        };
-        mapped.map_err(|error| self.error(error))
+        self.look_for(&receiver)?.map_err(|error| self.error(error))
     }
 
     /// What a dispatch takes from [`Run`] must fit its slot.

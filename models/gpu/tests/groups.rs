@@ -89,18 +89,19 @@ fn another_thread_may_use_a_shared_device() {
         trials: &trials,
     }];
     let want = gpu.evaluate(&a, &OBJECTIVE, &jobs).unwrap();
-    let ended = std::sync::atomic::AtomicBool::new(false);
+    // The other thread ends with this one's channel, also where an assertion fails.
+    let (go_on, ended) = std::sync::mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+        scope.spawn(move || {
+            while ended.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                 queue.submit([]);
                 device.poll(wgpu::PollType::Poll).unwrap();
             }
         });
-        for _ in 0..50 {
+        let _go_on = go_on;
+        for _ in 0..200 {
             assert!(gpu.evaluate(&a, &OBJECTIVE, &jobs).unwrap() == want);
         }
-        ended.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
 
