@@ -27,6 +27,7 @@ mod network;
 mod non_normality;
 pub mod pca;
 pub mod peaks;
+pub mod periodic_orbits;
 pub mod plane;
 pub mod poincare;
 pub mod power_spectrum;

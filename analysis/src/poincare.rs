@@ -134,7 +134,7 @@ pub fn poincare_section(
 }
 
 /// The weights of the polynomial through the `count` <= 4 nodes `first`, `first` + 1, ... at `s`; 0 beyond them.
-fn lagrange(first: f64, count: usize, s: f64) -> [f64; 4] {
+pub(crate) fn lagrange(first: f64, count: usize, s: f64) -> [f64; 4] {
     std::array::from_fn(|k| {
         if k >= count {
             return 0.0;

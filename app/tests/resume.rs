@@ -28,13 +28,14 @@ fn longer(experiment: &str, updates: u32) -> String {
 /// Trains once undisturbed and once killed twenty times, and compares; for `updates`, or as many times more as
 /// make training long beside the start of the program.
 ///
-/// A pause before a kill is uniform between 0 and what the program takes to start plus a part of the time
-/// that the rest of the training takes: small enough that twenty kills do not see it to its end, large enough
-/// that most of it is done under fire.
+/// Every third kill comes while the program starts, the others a moment after a checkpoint: instants are chosen by
+/// what was done, since how fast it is done changes with what else the machine does. The next checkpoint is uniform in
+/// a part of what is left: small enough that twenty kills do not see the training to its end, large enough that most
+/// of it is done under fire.
 fn survive_kills(experiment: &str, updates: u32, seed: u64) {
     println!("instants drawn from seed {seed}");
     let mut updates = updates;
-    let (scratch, duration, start_up) = loop {
+    let (scratch, start_up) = loop {
         let scratch = Scratch::new();
         scratch.write("experiment.toml", longer(experiment, updates));
         let train = || {
@@ -47,31 +48,35 @@ fn survive_kills(experiment: &str, updates: u32, seed: u64) {
         let (duration, start_up) = (train(), train());
         // Twenty starts that are luckier than others must not carry a short training to its end.
         if duration > 40 * start_up {
-            break (scratch, duration, start_up);
+            println!("{updates} updates in {duration:?}, of which {start_up:?} to start");
+            break (scratch, start_up);
         }
         updates *= 2;
         assert!(updates < 1_000_000, "training does not outlast its start");
     };
-    println!("{updates} updates in {duration:?}, of which {start_up:?} to start");
 
     let run = scratch.path("killed");
     let mut random = Random::new(seed, Stream::NOISE, 0);
     let mut hit_while_writing = 0;
     let mut stations = vec![0];
     for kill in 0..KILLS {
-        let left = 1.0 - checkpoint_update(&run) as f64 / f64::from(updates);
-        let longest = 2 * start_up + duration.mul_f64(2.0 * left / f64::from(KILLS - kill + 10));
-        let pause = longest.mul_f64(random.uniform());
-        let mut child = scratch
-            .command(&["train", "experiment.toml", "--out", "killed"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let done = checkpoint_update(&run);
+        let part = 2.0 * random.uniform() / f64::from(KILLS - kill + 10);
+        let wanted = match kill % 3 {
+            0 => 0,
+            _ => done + (part * (u64::from(updates) - done) as f64) as u64,
+        };
+        let pause = start_up.mul_f64(random.uniform());
+        let mut child = start(&scratch);
+        let begun = Instant::now();
+        while checkpoint_update(&run) < wanted && child.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < PATIENCE, "update {wanted} was not seen");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         std::thread::sleep(pause);
         assert!(
             child.try_wait().unwrap().is_none(),
-            "kill {kill} came after {pause:?}: training had ended"
+            "kill {kill} came {pause:?} after update {wanted}: training had ended"
         );
         // SIGKILL: no handler, no destructor, no flush.
         child.kill().unwrap();
@@ -114,43 +119,44 @@ fn survive_kills(experiment: &str, updates: u32, seed: u64) {
     assert!(leftovers.is_empty(), "{leftovers:?}");
 }
 
+/// Trains to the end, unless it is killed before.
+fn start(scratch: &Scratch) -> Child {
+    scratch
+        .command(&["train", "experiment.toml", "--out", "killed"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
 /// Chance may spare the writing of checkpoints. This kill is aimed at it: the process dies with the new
 /// checkpoint half written beside the old one.
 fn kill_while_writing(scratch: &Scratch) {
-    let checkpoints = scratch.path("killed/checkpoints");
+    let before = Scratch::new();
+    before.copy_from(scratch, "killed");
     let half_written = || {
-        let mut names = fs::read_dir(&checkpoints)
-            .unwrap()
-            .flatten()
-            .map(|entry| entry.file_name());
-        names.any(|name| {
+        let names = fs::read_dir(scratch.path("killed/checkpoints")).unwrap();
+        names.flatten().any(|entry| {
+            let name = entry.file_name();
             name.to_string_lossy()
                 .starts_with(".latest.safetensors.tmp-")
         })
     };
     let begun = Instant::now();
-    // The file may have been renamed between the look at it and the kill.
-    loop {
-        let mut child = scratch
-            .command(&["train", "experiment.toml", "--out", "killed"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+    while begun.elapsed() < PATIENCE {
+        let mut child = start(scratch);
         std::thread::sleep(Duration::from_millis(20));
-        while !half_written() {
-            assert!(
-                child.try_wait().unwrap().is_none(),
-                "training ended before a kill hit a checkpoint"
-            );
-        }
+        while !half_written() && child.try_wait().unwrap().is_none() {}
         child.kill().unwrap();
         child.wait().unwrap();
+        // The file may have been renamed between the look at it and the kill, or the training have come to its end.
         if half_written() {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "no kill hit a checkpoint");
+        fs::remove_dir_all(scratch.path("killed")).unwrap();
+        scratch.copy_from(&before, "killed");
     }
+    panic!("no kill hit a checkpoint");
 }
 
 #[test]

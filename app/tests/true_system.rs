@@ -3,7 +3,7 @@
 
 mod support;
 
-use ndarray::ArrayD;
+use ndarray::{ArrayD, Axis};
 use nullcline_data::npy::read_npz;
 use nullcline_tables::Table;
 use support::{FLIP_FLOP, HEARTBEAT, Scratch};
@@ -51,6 +51,10 @@ described = 4
 [analysis.true_system]
 starts = 60
 steps = 4000
+
+[analysis.periodic_orbits]
+steps = 6000
+longest = 260
 "#;
 
 fn run(experiment: &str, analyses: &str, figures: &str) -> Scratch {
@@ -183,6 +187,43 @@ fn a_network_beside_lorenz_63() {
     assert_eq!(array(&scratch, "regions_visited", "regions_0").len(), 500);
 }
 
+/// The closed orbits of Lorenz-63 about both wings, once each, and about one twice and the other once.
+#[test]
+fn closed_orbits_beside_lorenz_63() {
+    let longer = LORENZ.replace("test_length = 2000", "test_length = 20000");
+    let scratch = run(&longer, "periodic_orbits", "periodic_orbits");
+    described(&scratch, "periodic_orbits");
+    let orbits = table(&scratch, "periodic_orbits");
+    let (networks, periods) = (
+        orbits.f64_column("network").unwrap(),
+        orbits.f64_column("period_in_time").unwrap(),
+    );
+    let truth: Vec<f64> = (0..periods.len())
+        .filter(|&row| networks[row].is_nan())
+        .map(|row| periods[row])
+        .collect();
+    assert_eq!(truth.len(), 3, "{truth:?}");
+    for (period, known) in truth.iter().zip([1.558_652, 2.305_907, 2.305_907]) {
+        assert!((period - known).abs() < 1e-4, "{truth:?}");
+    }
+    let steps = orbits.f64_column("period").unwrap();
+    for (row, period) in steps.iter().enumerate() {
+        let name = match networks[row].is_nan() {
+            true => format!("true_{row}"),
+            false => format!("network_0_{}", row - truth.len()),
+        };
+        let points = array(&scratch, "periodic_orbits", &name);
+        assert_eq!(points.shape(), [period.ceil() as usize + 1, 3]);
+        assert_eq!(
+            points.index_axis(Axis(0), 0),
+            points.index_axis(Axis(0), points.shape()[0] - 1)
+        );
+    }
+    // The multiplier grows by the exponent in a period, roughly: 4.71 after 1.56 (Viswanath 2003).
+    let multiplier = orbits.f64_column("multiplier_re").unwrap()[0];
+    assert!((multiplier.abs() - 4.71).abs() < 0.02, "{multiplier}");
+}
+
 /// A recording without equations: gradients and regions, no true system; forcing of a part of the units.
 #[test]
 fn a_recording() {
@@ -190,8 +231,20 @@ fn a_recording() {
         + "\n[analysis.gradient_growth]\nsteps = 40\nstarts = 2\nalpha = [1.0]\n";
     let scratch = run(
         &more,
+        "gradient_growth,regions_visited,periodic_orbits",
         "gradient_growth,regions_visited",
-        "gradient_growth,regions_visited",
+    );
+    for name in ["gradient_growth", "regions_visited", "periodic_orbits"] {
+        described(&scratch, name);
+    }
+    // No equations, no true orbits.
+    let orbits = table(&scratch, "periodic_orbits");
+    assert!(
+        orbits
+            .f64_column("network")
+            .unwrap()
+            .iter()
+            .all(|k| *k == 0.0)
     );
     let bounds = table(&scratch, "gradient_growth_bounds");
     assert_eq!(bounds.u64_column("forced").unwrap()[0], 3);

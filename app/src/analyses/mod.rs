@@ -14,6 +14,7 @@ mod lesions;
 mod linearization;
 mod lyapunov;
 mod performance;
+mod periodic_orbits;
 mod perturbations;
 mod plane;
 mod poincare;
@@ -136,6 +137,7 @@ pub static ANALYSES: &[AnalysisKind] = &[
     gradient_growth::KIND,
     regions_visited::KIND,
     true_system::KIND,
+    periodic_orbits::KIND,
 ];
 
 /// The analysis of this name.

@@ -151,7 +151,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
 /// Axes of the picture.
 const AXES: usize = 3;
 /// Samples of the picture.
-const SAMPLES: usize = 6000;
+pub(super) const SAMPLES: usize = 6000;
 
 fn run(context: &mut Context) -> Outcome<()> {
     let task = context.task;
@@ -302,7 +302,7 @@ fn starts(context: &Context, values: ArrayView2<f64>) -> Outcome<Array2<f64>> {
 }
 
 /// The axes on which the attractor is drawn: its variables, or where there are more than three, its principal components.
-struct Picture {
+pub(super) struct Picture {
     components: Option<PrincipalComponents>,
     dim: usize,
     /// Part of the variance in view.
@@ -310,7 +310,7 @@ struct Picture {
 }
 
 impl Picture {
-    fn new(values: ArrayView2<f64>) -> Outcome<Self> {
+    pub(super) fn new(values: ArrayView2<f64>) -> Outcome<Self> {
         let dim = values.ncols();
         let components = match dim > AXES {
             true => Some(
@@ -334,14 +334,14 @@ impl Picture {
     }
 
     /// `[point, axis]` of points `[point, variable]`.
-    fn places(&self, points: ArrayView2<f64>) -> Array2<f64> {
+    pub(super) fn places(&self, points: ArrayView2<f64>) -> Array2<f64> {
         match &self.components {
             Some(fitted) => (&points - &fitted.mean).dot(&fitted.components.t()),
             None => points.to_owned(),
         }
     }
 
-    fn names(&self, variables: &[String]) -> Vec<String> {
+    pub(super) fn names(&self, variables: &[String]) -> Vec<String> {
         match self.components {
             Some(_) => (1..=AXES).map(|k| format!("PC {k}")).collect(),
             None => variables.to_vec(),

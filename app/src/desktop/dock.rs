@@ -162,6 +162,7 @@ pub fn default_layout() -> Tree<String> {
         "fixed_points_over_training",
         "regions_visited",
         "fixed_points_on_attractor",
+        "periodic_orbits",
     ]);
     let training = tabs(&[
         "training_curve",

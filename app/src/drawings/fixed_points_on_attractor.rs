@@ -1,6 +1,7 @@
 //! The true attractor with the true system's fixed points and those of a network.
 
-use super::{FigureKind, channel_label, common_range, pick, rows_of_network, shown_network};
+use super::attractor::box_axis;
+use super::{FigureKind, common_range, pick, rows_of_network, shown_network};
 use crate::results::Results;
 use ndarray::Ix2;
 use nullcline_data::Result;
@@ -95,14 +96,9 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         Some(names) => names.lines().collect(),
         None => Vec::new(),
     };
-    let axis = |k: usize| {
-        let label = match names.get(k) {
-            Some(name) if name.chars().count() == 1 => format!("*{name}*"),
-            Some(name) if name.starts_with("PC ") => (*name).to_owned(),
-            Some(name) => channel_label(name),
-            None => format!("Axis {}", k + 1),
-        };
-        Axis::new(label, unit)
+    let axis = |k: usize| match names.get(k) {
+        Some(name) => box_axis(name, unit),
+        None => Axis::new(format!("Axis {}", k + 1), unit),
     };
     let panel = if axes == 2 {
         let mut plane = Plane::new(axis(0), axis(1));

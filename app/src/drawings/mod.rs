@@ -14,6 +14,7 @@ mod gradient_growth;
 mod lesions;
 mod lyapunov;
 mod mode_overlaps;
+mod periodic_orbits;
 mod perturbations;
 mod plane;
 mod poincare;
@@ -77,6 +78,7 @@ pub static FIGURES: &[FigureKind] = &[
     gradient_growth::KIND,
     regions_visited::KIND,
     fixed_points_on_attractor::KIND,
+    periodic_orbits::KIND,
 ];
 
 /// The figure of this name.

@@ -1,0 +1,221 @@
+//! The closed orbits of the true system and of a network in its attractor, their multipliers, and how far pairs lie apart.
+
+use super::attractor::box_axis;
+use super::{FigureKind, common_range, shown_network};
+use crate::results::Results;
+use ndarray::{Array2, Ix2};
+use nullcline_data::Result;
+use nullcline_figures::Figure;
+use nullcline_figures::figure::{Axis, Marker, Panel, Plane, Role, Scale, Series, Space, Style};
+
+/// The registry's entry.
+pub const KIND: FigureKind = FigureKind {
+    name: "periodic_orbits",
+    summary: "closed orbits of the network and of the true system in the attractor, their multipliers, and their distances",
+    needs: &["periodic_orbits"],
+    build,
+};
+
+/// Orbits drawn, the shortest: more would be a tangle.
+const DRAWN: usize = 4;
+/// Samples of the attractor behind them.
+const SAMPLES: usize = 2500;
+
+/// A row of the table.
+struct Orbit {
+    index: u64,
+    /// In the unit of the axis.
+    period: f64,
+    multiplier: f64,
+    partner: Option<u64>,
+    distance: f64,
+}
+
+fn build(results: &Results) -> Result<Option<Figure>> {
+    let Some(table) = results.table(KIND.name) else {
+        return Ok(None);
+    };
+    let Some(recorded) = points(results, "recorded") else {
+        return Ok(None);
+    };
+    if recorded.ncols() < 2 || table.row_count() == 0 {
+        return Ok(None);
+    }
+    let network = shown_network(results);
+    // Time where it is known.
+    let in_time = table.f64_column("period_in_time")?;
+    let timed = in_time.iter().all(|period| period.is_finite());
+    let (column, unit) = match table.column("period_in_time") {
+        Some(column) if timed => ("period_in_time", column.unit.clone()),
+        _ => ("period", "steps".to_owned()),
+    };
+    let networks = table.f64_column("network")?;
+    let indices = table.u64_column("orbit")?;
+    let periods = table.f64_column(column)?;
+    let (re, im) = (
+        table.f64_column("multiplier_re")?,
+        table.f64_column("multiplier_im")?,
+    );
+    let partners = table.f64_column("true_orbit")?;
+    let distances = table.f64_column("distance")?;
+    let orbits = |own: &dyn Fn(f64) -> bool| -> Vec<Orbit> {
+        let rows = (0..networks.len()).filter(|&row| own(networks[row]));
+        rows.map(|row| Orbit {
+            index: indices[row],
+            period: periods[row],
+            multiplier: re[row].hypot(im[row]),
+            partner: partners[row].is_finite().then_some(partners[row] as u64),
+            distance: distances[row],
+        })
+        .collect()
+    };
+    let truth = orbits(&f64::is_nan);
+    let own = orbits(&|of| of == network as f64);
+
+    let names: Vec<&str> = match table.metadata.get("axes") {
+        Some(names) => names.lines().collect(),
+        None => Vec::new(),
+    };
+    let coordinates = table.metadata.get("unit").map_or("", String::as_str);
+    let axes: Vec<Axis> = (0..recorded.ncols())
+        .map(|k| {
+            let values = recorded.column(k).to_vec();
+            let (low, high) = common_range(&values, &[]);
+            box_axis(names.get(k).copied().unwrap_or_default(), coordinates).range(low, high)
+        })
+        .collect();
+    let attractor = recorded.slice(ndarray::s![..recorded.nrows().min(SAMPLES), ..]);
+    let backdrop = Style::from(Role::Guide).width(0.3).opacity(0.35);
+    let picture = |drawn: Vec<(Role, Array2<f64>)>| {
+        let mut series = vec![line(&attractor.to_owned(), backdrop.clone())];
+        for (role, orbit) in &drawn {
+            series.push(line(orbit, Style::from(*role).width(0.8)));
+        }
+        panel(&axes, series)
+    };
+
+    let mut figure = Figure::new(KIND.name).columns(2);
+    let shortest = &truth[..truth.len().min(DRAWN)];
+    if !truth.is_empty() {
+        let drawn = shortest.iter().enumerate().filter_map(|(color, orbit)| {
+            let points = points(results, &format!("true_{}", orbit.index))?;
+            Some((Role::Category(color), points))
+        });
+        figure = figure.panel(picture(drawn.collect()).title("True system"));
+    }
+    // A network's orbit has the colour of its partner; without a true system, one of its own.
+    let color = |k: usize, orbit: &Orbit| match truth.is_empty() {
+        true => Some(k),
+        false => {
+            let is_partner = |other: &Orbit| Some(other.index) == orbit.partner;
+            shortest.iter().position(is_partner)
+        }
+    };
+    let drawn = own.iter().enumerate().filter_map(|(k, orbit)| {
+        let color = color(k, orbit).filter(|color| *color < DRAWN)?;
+        let points = points(results, &format!("network_{network}_{}", orbit.index))?;
+        Some((Role::Category(color), points))
+    });
+    figure = figure.panel(picture(drawn.collect()).title("Network"));
+
+    let both = || truth.iter().chain(&own);
+    let all_periods: Vec<f64> = both().map(|orbit| orbit.period).collect();
+    let (first, last) = common_range(&all_periods, &[]);
+    let period_axis = || Axis::new("Period *T*", unit.clone()).range(first, last);
+    let mut multipliers = Plane::new(
+        period_axis(),
+        Axis::new("Multiplier |*μ*|", "per period").scale(Scale::Log),
+    )
+    .with(Series::horizontal_rule(1.0, Role::Guide));
+    let ring = Style::from(Role::Target).marker(Marker::Ring).size(4.5);
+    let disc = Style::from(Role::Generated).marker(Marker::Disc).size(2.0);
+    for (orbits, style, label) in [(&truth, &ring, "true system"), (&own, &disc, "network")] {
+        let (x, y): (Vec<f64>, Vec<f64>) = orbits
+            .iter()
+            .filter(|orbit| orbit.multiplier > 0.0)
+            .map(|orbit| (orbit.period, orbit.multiplier))
+            .unzip();
+        if !x.is_empty() {
+            multipliers = multipliers.with(Series::points(x, y, style.clone()).label(label));
+        }
+    }
+    figure = figure.panel(Panel::plane(multipliers).aspect(0.85));
+
+    let (x, y): (Vec<f64>, Vec<f64>) = own
+        .iter()
+        .filter(|orbit| orbit.distance.is_finite())
+        .map(|orbit| (orbit.period, orbit.distance))
+        .unzip();
+    let pairs = x.len();
+    if pairs > 0 {
+        let most = y.iter().copied().fold(0.0, f64::max);
+        let plane = Plane::new(
+            period_axis(),
+            Axis::new("Distance of a pair", coordinates).range(0.0, 1.1 * most),
+        );
+        figure = figure.panel(Panel::plane(plane.with(Series::points(x, y, disc))).aspect(0.85));
+    }
+
+    let shortest_of = |orbits: &[Orbit]| {
+        let periods = orbits.iter().take(DRAWN);
+        let periods: Vec<String> = periods
+            .map(|orbit| format!("{:.4}", orbit.period))
+            .collect();
+        match periods.is_empty() {
+            true => "none".to_owned(),
+            false => format!("{} {unit}", periods.join(", ")),
+        }
+    };
+    let mut caption = String::from("Closed orbits in the attractor (grey).");
+    if truth.is_empty() {
+        caption += &format!(" Periods of the shortest: {}.", shortest_of(&own));
+    } else {
+        caption += &format!(
+            " The shortest of the true system have the periods {}, those of the network {}; a network's orbit has the \
+             colour of its partner. Of {} true orbits and {} of the network, {pairs} are pairs.",
+            shortest_of(&truth),
+            shortest_of(&own),
+            truth.len(),
+            own.len()
+        );
+    }
+    caption += " The largest Floquet multiplier of each, but the one along the orbit: beyond 1 the orbit is unstable.";
+    Ok(Some(figure.caption(caption).lettered()))
+}
+
+/// An array of points, `[time, axis]`.
+fn points(results: &Results, name: &str) -> Option<Array2<f64>> {
+    let array = results.array(KIND.name, name)?;
+    array
+        .view()
+        .into_dimensionality::<Ix2>()
+        .ok()
+        .map(|points| points.to_owned())
+}
+
+/// A line through points of two or three axes.
+fn line(points: &Array2<f64>, style: Style) -> Series {
+    let column = |k: usize| points.column(k).to_vec();
+    match points.ncols() {
+        2 => Series::line(column(0), column(1), style),
+        _ => Series::line_3d(column(0), column(1), column(2), style),
+    }
+}
+
+/// A plane or a box, by the number of axes.
+fn panel(axes: &[Axis], series: Vec<Series>) -> Panel {
+    match axes {
+        [x, y, z, ..] => {
+            let mut space = Space::new([x.clone(), y.clone(), z.clone()]);
+            space.equal_aspect = false;
+            space.series = series;
+            Panel::space(space)
+        }
+        [x, y] => {
+            let mut plane = Plane::new(x.clone(), y.clone());
+            plane.series = series;
+            Panel::plane(plane)
+        }
+        _ => Panel::plane(Plane::new(Axis::new("", ""), Axis::new("", ""))),
+    }
+}
