@@ -393,7 +393,12 @@ fn analyses_are_run_by_name_with_what_they_need() {
     let all = scratch.run(&["analyze", "run"]).succeeded();
     for name in listed(&scratch, "analyses") {
         let by_itself = nullcline::analyses::kind(&name).unwrap().by_default;
-        let of_recordings = ["free_run", "reconstruction", "true_system"];
+        let of_recordings = [
+            "free_run",
+            "reconstruction",
+            "true_system",
+            "periodic_orbits",
+        ];
         let applies = by_itself && !of_recordings.contains(&name.as_str());
         assert_eq!(
             all.stderr.contains(&format!("analyse: {name}\n")),
