@@ -32,12 +32,16 @@ fn size(cell: &str, hidden: usize, batch: usize, steps: usize, networks: usize) 
 }
 
 /// Latent units, hidden units, dimensions of the series, steps: Lorenz-63, electrocardiogram and
-/// electroencephalogram as Hess et al. (2023) reconstruct them, batch 16.
+/// electroencephalogram as Hess et al. (2023) reconstruct them, batch 16. The observation is learned too.
 #[divan::bench(args = [(3, 50, 3, 200), (5, 250, 5, 200), (16, 512, 64, 50)])]
 fn by_reconstruction(bencher: Bencher, sizes: (usize, usize, usize, usize)) {
     let (units, hidden, outputs, steps) = sizes;
     let size = Size {
-        reconstruction: Some(Reconstruction { units, outputs }),
+        reconstruction: Some(Reconstruction {
+            units,
+            outputs,
+            observation: "affine",
+        }),
         ..size("shallow_plrnn", hidden, 16, steps, 1)
     };
     updates(bencher, size, Instructions::detect());

@@ -35,14 +35,15 @@ pub struct Size {
     pub reconstruction: Option<Reconstruction>,
 }
 
-/// Sizes of a reconstruction: no inputs, trials that start from an observation, forcing with alpha = 0.1, RAdam.
-/// Observation is by the identity where the network has as many units as there are dimensions, else affine.
+/// A reconstruction: no inputs, trials that start from an observation, forcing with alpha = 0.1, RAdam.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reconstruction {
     /// Units; of a PLRNN, latent ones.
     pub units: usize,
     /// Dimensions of the series.
     pub outputs: usize,
+    /// `model.observation`: identity or affine.
+    pub observation: &'static str,
 }
 
 /// Networks in training with Adam on the mean squared error at every step, all on the same trials.
@@ -89,10 +90,8 @@ impl Workload {
                 let allowed = "a PLRNN with 1 to 10000 latent units";
                 Error::argument("--cell", &size.cell, allowed)
             };
-            if units == reconstruction.outputs as i64 {
-                let identity = Value::Text("identity".into());
-                settings.set("observation", identity).map_err(refused)?;
-            }
+            let observation = Value::Text(reconstruction.observation.to_owned());
+            settings.set("observation", observation).map_err(refused)?;
             if shallow {
                 settings
                     .set("units", Value::Integer(units))

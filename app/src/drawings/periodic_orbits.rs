@@ -136,7 +136,11 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             .map(|orbit| (orbit.period, orbit.multiplier))
             .unzip();
         if !x.is_empty() {
-            multipliers = multipliers.with(Series::points(x, y, style.clone()).label(label));
+            let mut series = Series::points(x, y, style.clone());
+            if !truth.is_empty() {
+                series = series.label(label);
+            }
+            multipliers = multipliers.with(series);
         }
     }
     figure = figure.panel(Panel::plane(multipliers).aspect(0.85));

@@ -18,6 +18,7 @@ use nullcline_data::write_atomically;
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
 use nullcline_models::network::Network;
 use nullcline_models::weights;
+use nullcline_reproduce::with_section;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
@@ -29,9 +30,6 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// How often ours and the peers are measured in turn; the best of each counts.
 const ROUNDS: usize = 3;
-/// The section that is written, and the one after it.
-const SECTION: &str = "## Analyses\n\n";
-const NEXT: &str = "## GPU\n\n";
 
 /// Arrays of an npz file by name.
 type Arrays = BTreeMap<String, ArrayD<f64>>;
@@ -211,12 +209,8 @@ fn main() -> Result<()> {
     let rows = pool.install(|| rows(&python, &peers, &fixtures, scratch.path()))?;
 
     let path = folder.join("../../docs/performance.md");
-    let before = std::fs::read_to_string(&path)?;
-    let (head, tail) = before
-        .split_once(NEXT)
-        .ok_or("docs/performance.md has no section on graphics cards")?;
-    let head = head.split_once(SECTION).map_or(head, |(head, _)| head);
-    let text = format!("{head}{SECTION}{}\n{NEXT}{tail}", section(&rows)?);
+    let page = std::fs::read_to_string(&path)?;
+    let text = with_section(&page, "Analyses", &section(&rows)?);
     write_atomically(&path, text.as_bytes())?;
     println!("wrote {}", path.display());
     Ok(())
@@ -314,7 +308,8 @@ fn rows(python: &str, peers: &Path, fixtures: &Path, networks: &Path) -> Result<
 
 fn section(rows: &[Row]) -> Result<String> {
     let mut text = format!(
-        "One thread, f64; ours with every proof. Ours and the peers on the same networks and starts, {ROUNDS} rounds in turn,\n\
+        "## Analyses\n\n\
+         One thread, f64; ours with every proof. Ours and the peers on the same networks and starts, {ROUNDS} rounds in turn,\n\
          the smallest time of each. \"torch, Adam\" is the loop of FixedPointFinder (learning rate 1, lowered on plateaus, at\n\
          most 5,000 iterations, 1,000 for the flip-flops). Of the peers' results those that differ by 1e-3 are counted, with\n\
          q = 1/2 |x - F(x)|^2 below 1e-12 and, as FixedPointFinder does by default, at any q. This section is written by\n\n\
@@ -342,5 +337,6 @@ fn section(rows: &[Row]) -> Result<String> {
             writeln!(text, "| {work} | {ours} | - | - | - | - |")?;
         }
     }
+    text.push('\n');
     Ok(text)
 }

@@ -12,7 +12,7 @@
 
 use nullcline::devices::Devices;
 use nullcline::experiment::Experiment;
-use nullcline::results::{Results, TRAINING};
+use nullcline::results::Results;
 use nullcline::session::{self, Control};
 use nullcline_data::settings::{Document, Value};
 use nullcline_data::write_atomically;
@@ -274,7 +274,9 @@ fn section(
     let mut page = format!("## {}\n\n{}\n\n", recording.heading, recording.text);
     writeln!(
         page,
-        "{networks} networks each, seeds 1 to {networks}; median ± median absolute deviation over those that stay finite. Written by\n\n\
+        "{networks} networks each, seeds 1 to {networks}; median ± median absolute deviation, where what is not finite counts as\n\
+         infinitely far. What a\n\
+         training takes is in performance.md, \"Reconstruction\". Written by\n\n\
          ```\ncargo run --release -p nullcline-reproduce --bin reconstruction -- {}\n```\n",
         recording.name
     )?;
@@ -288,17 +290,17 @@ fn section(
     };
     writeln!(
         page,
-        "| training | D_stsp | D_H | PE(20) | published {}| finite | core-seconds a network |",
+        "| training | D_stsp | D_H | PE(20) | published {}| finite |",
         exponent.0
     )?;
-    writeln!(page, "|---|---|---|---|---{}|---|---|", exponent.1)?;
+    writeln!(page, "|---|---|---|---|---{}|---|", exponent.1)?;
     let mut left_out = Vec::new();
     for recipe in (recording.recipes)() {
         if only.is_some_and(|only| !only.iter().any(|name| name == recipe.name)) {
             left_out.push(recipe.label);
             continue;
         }
-        let (results, core_seconds) = run(recording, &recipe, networks, data, runs)?;
+        let results = run(recording, &recipe, networks, data, runs)?;
         let table = results.table("reconstruction").ok_or("no measures")?;
         let models = table.text_column("model")?;
         let of_networks = |column: &str| -> Result<Vec<f64>> {
@@ -341,7 +343,7 @@ fn section(
                 spread(&largest, |x| format!("{x:.3}"))
             )?;
         }
-        writeln!(page, "| {finite} of {networks} | {core_seconds:.0} |")?;
+        writeln!(page, "| {finite} of {networks} |")?;
         println!("{} {}: done", recording.name, recipe.name);
     }
     if !left_out.is_empty() {
@@ -351,14 +353,14 @@ fn section(
     Ok(page)
 }
 
-/// Trains and measures a recipe, or goes on where it was left; with the core-seconds of training that a network took.
+/// Trains and measures a recipe, or goes on where it was left.
 fn run(
     recording: &Recording,
     recipe: &Recipe,
     networks: i64,
     data: &Path,
     runs: &Path,
-) -> Result<(Results, f64)> {
+) -> Result<Results> {
     let name = format!("{}.toml", recording.name);
     let mut text = recording.experiment.to_owned();
     for (_, key) in recipe.removes {
@@ -410,25 +412,19 @@ fn run(
     let only = &only[..1 + usize::from(recording.exponent.is_some())];
     let mut engine = CpuEngine::new();
     session::analyze(&run, &experiment, &mut engine, only, &control, &mut |_| {})?;
-    let results = Results::load(&run)?;
-    let training = results.table(TRAINING).ok_or("no training table")?;
-    let seconds = training
-        .f64_column("seconds")?
-        .into_iter()
-        .fold(0.0, f64::max);
-    let cores = rayon::current_num_threads().min(networks as usize) as f64;
-    Ok((results, seconds * cores / networks as f64))
+    Ok(Results::load(&run)?)
 }
 
-/// Median ± median absolute deviation of the finite values.
+/// Median ± median absolute deviation; what is not finite counts as infinite.
 fn spread(values: &[f64], show: impl Fn(f64) -> String) -> String {
-    let finite: Vec<f64> = values.iter().copied().filter(|x| x.is_finite()).collect();
-    if finite.is_empty() {
-        return "-".to_owned();
+    let infinite = |x: &f64| if x.is_finite() { *x } else { f64::INFINITY };
+    let values: Vec<f64> = values.iter().map(infinite).collect();
+    let middle = median(values.clone());
+    let deviation = median(values.iter().map(|x| (x - middle).abs()).collect());
+    match middle.is_finite() && deviation.is_finite() {
+        true => format!("{} ± {}", show(middle), show(deviation)),
+        false => "not finite".to_owned(),
     }
-    let middle = median(finite.clone());
-    let deviation = median(finite.iter().map(|x| (x - middle).abs()).collect());
-    format!("{} ± {}", show(middle), show(deviation))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
