@@ -99,9 +99,10 @@ fn main() -> Result<()> {
             }
         }
     }
+    let versions = PEERS.map(|library| version(&python, library));
     let path = folder.join("../../docs/performance.md");
     let page = std::fs::read_to_string(&path)?;
-    let page = with_section(&page, "Reconstruction", &section(&rates)?);
+    let page = with_section(&page, "Reconstruction", &section(&rates, &versions)?);
     write_atomically(&path, page.as_bytes())?;
     println!("wrote {}", path.display());
     Ok(())
@@ -156,12 +157,23 @@ fn peer(python: &str, script: &Path, library: &str, work: &Work) -> Option<f64> 
     rate
 }
 
-fn section(rates: &[Rates]) -> Result<String> {
+fn version(python: &str, library: &str) -> String {
+    let line = format!("import {library}; print({library}.__version__)");
+    let output = Command::new(python).args(["-c", &line]).output();
+    match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "not at hand".to_owned(),
+    }
+}
+
+fn section(rates: &[Rates], [torch, jax]: &[String; PEERS.len()]) -> Result<String> {
     let mut text = format!(
         "## Reconstruction\n\n\
          Generalized teacher forcing with RAdam of a shallow PLRNN and its observation, whole updates in f32, batch {BATCH}, one\n\
          thread. Ours and the peers in turn, {ROUNDS} rounds, the fastest of each; torch is a loop over the steps, JAX `lax.scan`\n\
-         under `jit`. A published training is {UPDATES} updates. This section is written by\n\n\
+         under `jit`. PyTorch: {torch}. JAX: {jax}. A published training is 250,000 updates. This section is written by\n\n\
          ```\ncargo run --release -p nullcline-reproduce --bin reconstruction_performance -- --python PYTHON\n```\n\n\
          | sizes of | latent | hidden | dimensions | steps | updates/s | torch | ours / torch | JAX | ours / JAX | a published training |\n\
          |---|---|---|---|---|---|---|---|---|---|---|\n"
