@@ -102,6 +102,26 @@ fn measures_are_those_of_the_signals() {
         number(&over, "prediction_error", 0),
         number(&over, "prediction_error", 3)
     );
+    // One snapshot is selected, and by the training part: what reconstruction measures against it.
+    let of_training = over.f64_column("d_stsp_training").unwrap();
+    let least = of_training.iter().copied().fold(f64::INFINITY, f64::min);
+    let selected = over.bool_column("selected").unwrap();
+    let is_least: Vec<bool> = of_training.iter().map(|d| *d == least).collect();
+    assert!(least.is_finite() && selected == is_least, "{of_training:?}");
+    let against = "analysis.reconstruction.against=training";
+    scratch
+        .run(&[
+            "analyze",
+            "run",
+            "--only",
+            "reconstruction",
+            "--set",
+            against,
+        ])
+        .succeeded();
+    let measured = number(&table(&scratch, "reconstruction"), "d_stsp", 0);
+    let last = of_training[3];
+    assert!(measured == last || measured.is_nan() && last.is_nan());
     let last = array(
         &scratch,
         "reconstruction_over_training",

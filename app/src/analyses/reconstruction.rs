@@ -512,6 +512,28 @@ impl<'a> Data<'a> {
         Ok(measures)
     }
 
+    /// D_stsp of the orbit of a network; `None` where it diverges, or the data are constant.
+    pub(super) fn divergence(&self, map: &Network, seed: u64) -> Outcome<Option<Divergence>> {
+        let orbit = self.orbit(map)?;
+        match orbit.compared() {
+            Some(compared) if !orbit.diverged && self.fluctuates() => {
+                self.divergence_of(self.values.view(), compared, seed)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn divergence_of(
+        &self,
+        data: ArrayView2<f64>,
+        generated: ArrayView2<f64>,
+        seed: u64,
+    ) -> Outcome<Option<Divergence>> {
+        let mut random = Random::new(seed, Stream::SAMPLES, 0);
+        state_space_divergence(data, generated, &self.method, &mut random)
+            .map_err(|error| failed("D_stsp", error))
+    }
+
     /// D_stsp and D_H of two signals of one length.
     fn distances(
         &self,
@@ -522,9 +544,7 @@ impl<'a> Data<'a> {
         if !self.fluctuates() {
             return Ok((None, None));
         }
-        let mut random = Random::new(seed, Stream::SAMPLES, 0);
-        let divergence = state_space_divergence(data, generated, &self.method, &mut random)
-            .map_err(|error| failed("D_stsp", error))?;
+        let divergence = self.divergence_of(data, generated, seed)?;
         let smoothing = self.settings.number("smoothing");
         let distance = power_spectrum_distance(data, generated, smoothing)
             .map_err(|error| failed("D_H", error))?

@@ -6,7 +6,7 @@ use super::{AnalysisKind, Context, TableDoc};
 use crate::session::Outcome;
 use ndarray::s;
 use nullcline_data::Error;
-use nullcline_data::settings::{Key, Kind, Preset};
+use nullcline_data::settings::{Key, Kind, Preset, Value};
 use nullcline_models::ensemble::Ensemble;
 use nullcline_tables::Table;
 use nullcline_tasks::Split;
@@ -33,6 +33,14 @@ pub const KIND: AnalysisKind = AnalysisKind {
             columns: &[
                 ("network", "the network, from 0"),
                 ("update", "updates that the snapshot has had"),
+                (
+                    "d_stsp_training",
+                    "D_stsp against the training part, as reconstruction measures it with against = \"training\"",
+                ),
+                (
+                    "selected",
+                    "whether that is the least of this network's snapshots: the one that would be chosen by the training part alone",
+                ),
                 ("against", "as in reconstruction"),
                 ("orbit_length", "as in reconstruction"),
                 ("diverged", "as in reconstruction"),
@@ -92,7 +100,12 @@ fn run(context: &mut Context) -> Outcome<()> {
     let Some(settings) = experiment.analysis(reconstruction::KIND.name) else {
         return Ok(());
     };
-    let Some(data) = Data::of(context.task, settings) else {
+    let mut of_training = settings.clone();
+    of_training.set("against", Value::Text("training".to_owned()))?;
+    let (Some(data), Some(training)) = (
+        Data::of(context.task, settings),
+        Data::of(context.task, &of_training),
+    ) else {
         return Ok(());
     };
     let kept = context.settings.count("kept");
@@ -102,10 +115,12 @@ fn run(context: &mut Context) -> Outcome<()> {
         .map(|&update| context.snapshots.read(update, architecture))
         .collect::<Outcome<_>>()?;
     let (mut networks, mut at) = (Vec::new(), Vec::new());
+    let (mut divergences, mut selected) = (Vec::new(), Vec::new());
     let mut measures = MeasureColumns::default();
     let mut arrays = data.arrays(kept);
     for network in 0..context.ensemble.len() {
         let seed = context.seed(network);
+        let first = divergences.len();
         for (k, (ensemble, &update)) in ensembles.iter().zip(&updates).enumerate() {
             context.control.check()?;
             let Some(map) = ensemble.network(network) else {
@@ -116,6 +131,8 @@ fn run(context: &mut Context) -> Outcome<()> {
                 )
                 .into());
             };
+            let divergence = training.divergence(&map, seed)?;
+            divergences.push(divergence.map(|divergence| divergence.value));
             let orbit = data.orbit(&map)?;
             measures.0.push(data.measures(&map, &orbit, seed)?);
             if let Some(compared) = orbit.compared() {
@@ -129,11 +146,19 @@ fn run(context: &mut Context) -> Outcome<()> {
             // Whether to go on is asked at the beginning of the next one.
             context.watch(network)((k + 1) as f64 / updates.len() as f64);
         }
+        let of_network = &divergences[first..];
+        let least = of_network.iter().flatten().copied().reduce(f64::min);
+        let nearest = of_network
+            .iter()
+            .position(|divergence| divergence.is_some() && *divergence == least);
+        selected.extend((0..of_network.len()).map(|k| Some(k) == nearest));
     }
     let mut table = Table::new();
     table.metadata.extend(data.metadata());
     table.add("network", "", networks)?;
     table.add("update", "updates", at)?;
+    table.add("d_stsp_training", "nats", divergences)?;
+    table.add("selected", "", selected)?;
     measures.add_to(&mut table, &data)?;
     context.add_table(KIND.name, table);
     context.add_arrays(KIND.name, arrays);

@@ -39,6 +39,8 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             .scale(Scale::Log)
             .range(low, high)
     };
+    let marks = table.bool_column("selected")?;
+    let selected = rows.iter().position(|&row| marks[row]);
     let prediction_steps = pick(table, "prediction_steps", &rows)?;
     let ahead = prediction_steps.iter().find(|steps| steps.is_finite());
     let error = match ahead {
@@ -72,6 +74,9 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         let compared = reference(results, model, column)?;
         is_compared |= compared.is_some();
         let y = vertical(&values, compared, label, unit);
+        let chosen = selected
+            .map(|k| (updates[k], values[k]))
+            .filter(|(update, value)| *update > 0.0 && value.is_finite());
         let (x, y_values): (Vec<f64>, Vec<f64>) = updates
             .iter()
             .copied()
@@ -94,6 +99,10 @@ fn build(results: &Results) -> Result<Option<Figure>> {
                 y_values,
                 style.marker(Marker::Disc).size(2.5),
             ));
+        if let Some((update, value)) = chosen {
+            let ring = Style::from(Role::Target).marker(Marker::Ring).size(6.0);
+            plane = plane.with(Series::points(vec![update], vec![value], ring));
+        }
         if above {
             plane = plane.shares_x();
         }
@@ -113,9 +122,14 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         shown += 1;
     }
     let caption = format!(
-        "Measures of reconstruction after so many updates (0 has no place on the axis; an orbit that rests has no D_H){}{}.",
+        "Measures of reconstruction after so many updates (0 has no place on the axis; an orbit that rests has no D_H){}{}{}.",
         if is_compared {
             ", with what the other part of the recording (above) or the prediction that nothing changes (below) has as a grey line"
+        } else {
+            ""
+        },
+        if selected.is_some() {
+            "; ringed is the snapshot whose D_stsp against the training part is least"
         } else {
             ""
         },
