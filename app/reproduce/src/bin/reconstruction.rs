@@ -18,6 +18,7 @@ use nullcline_data::settings::{Document, Value};
 use nullcline_data::write_atomically;
 use nullcline_models::engine::CpuEngine;
 use nullcline_reproduce::with_section;
+use nullcline_tables::Table;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -53,7 +54,14 @@ struct Recipe {
     removes: &'static [(&'static str, &'static str)],
     /// Published D_stsp, D_H and PE(20).
     published: &'static str,
+    /// From which update on snapshots are kept, of which the one nearest to the training part is measured too.
+    snapshots: Option<i64>,
 }
+
+/// The analysis of snapshots.
+const OVER_TRAINING: &str = "reconstruction_over_training";
+/// Updates from one snapshot to the next.
+const SNAPSHOT_EVERY: usize = 5000;
 
 impl Recipe {
     fn new(
@@ -68,6 +76,7 @@ impl Recipe {
             changes,
             removes: &[],
             published,
+            snapshots: None,
         }
     }
 }
@@ -151,6 +160,19 @@ const RECORDINGS: &[Recording] = &[
                     "4.3 ± 0.6 / 0.34 ± 0.02 / (2.4 ± 0.1)e-3",
                     vec![],
                 ),
+                Recipe {
+                    snapshots: Some(50_000),
+                    ..Recipe::new(
+                        "improved",
+                        "GTF, alpha 0.3, learning rate from 1e-2 to 1e-5, 125,000 updates",
+                        "-",
+                        vec![
+                            number("learning_rate", 1e-2),
+                            number("end_learning_rate", 1e-5),
+                            integer("training", "updates", 125_000),
+                        ],
+                    )
+                },
                 Recipe::new(
                     "adaptive",
                     "adaptive GTF, product upper bound",
@@ -303,28 +325,8 @@ fn section(
         let results = run(recording, &recipe, networks, data, runs)?;
         let table = results.table("reconstruction").ok_or("no measures")?;
         let models = table.text_column("model")?;
-        let of_networks = |column: &str| -> Result<Vec<f64>> {
-            let values = table.f64_column(column)?;
-            let rows = (0..values.len()).filter(|&row| models[row] == Some("network"));
-            Ok(rows.map(|row| values[row]).collect())
-        };
-        let (d_stsp, d_h, error) = (
-            of_networks("d_stsp")?,
-            of_networks("d_hellinger")?,
-            of_networks("prediction_error")?,
-        );
-        let finite = (0..d_stsp.len())
-            .filter(|&k| d_stsp[k].is_finite() && d_h[k].is_finite() && error[k].is_finite())
-            .count();
-        write!(
-            page,
-            "| {} | {} | {} | {} | {} ",
-            recipe.label,
-            spread(&d_stsp, |x| format!("{x:.2}")),
-            spread(&d_h, |x| format!("{x:.3}")),
-            spread(&error, |x| format!("{x:.1e}")),
-            recipe.published,
-        )?;
+        let (row, finite) = measures(table, |row| models[row] == Some("network"))?;
+        write!(page, "| {} {row}| {} ", recipe.label, recipe.published)?;
         if let Some((known, dt)) = recording.exponent {
             let table = results.table("lyapunov").ok_or("no exponents")?;
             let (indices, values) = (table.u64_column("index")?, table.f64_column("exponent")?);
@@ -344,6 +346,15 @@ fn section(
             )?;
         }
         writeln!(page, "| {finite} of {networks} |")?;
+        if let (Some(first), Some(table)) = (recipe.snapshots, results.table(OVER_TRAINING)) {
+            let selected = table.bool_column("selected")?;
+            let (row, finite) = measures(table, |row| selected[row])?;
+            writeln!(
+                page,
+                "| the same; of the states after {first} and every further {SNAPSHOT_EVERY} updates the one nearest to the training \
+                 part {row}| - | {finite} of {networks} |"
+            )?;
+        }
         println!("{} {}: done", recording.name, recipe.name);
     }
     if !left_out.is_empty() {
@@ -351,6 +362,26 @@ fn section(
     }
     page.push('\n');
     Ok(page)
+}
+
+/// D_stsp, D_H and PE(20) over some rows of a table as cells, and in how many all are finite.
+fn measures(table: &Table, wanted: impl Fn(usize) -> bool) -> Result<(String, usize)> {
+    let of = |column: &str| -> Result<Vec<f64>> {
+        let values = table.f64_column(column)?;
+        let rows = (0..values.len()).filter(|&row| wanted(row));
+        Ok(rows.map(|row| values[row]).collect())
+    };
+    let (d_stsp, d_h, error) = (of("d_stsp")?, of("d_hellinger")?, of("prediction_error")?);
+    let finite = (0..d_stsp.len())
+        .filter(|&k| d_stsp[k].is_finite() && d_h[k].is_finite() && error[k].is_finite())
+        .count();
+    let cells = format!(
+        "| {} | {} | {} ",
+        spread(&d_stsp, |x| format!("{x:.2}")),
+        spread(&d_h, |x| format!("{x:.3}")),
+        spread(&error, |x| format!("{x:.1e}")),
+    );
+    Ok((cells, finite))
 }
 
 /// Trains and measures a recipe, or goes on where it was left.
@@ -386,6 +417,13 @@ fn run(
         };
         settings.set(key, value.clone())?;
     }
+    if let Some(first) = recipe.snapshots {
+        let last = experiment.training.integer("updates");
+        let updates = (first..=last).step_by(SNAPSHOT_EVERY).collect();
+        experiment
+            .training
+            .set("snapshots", Value::Integers(updates))?;
+    }
     let exponents = experiment
         .analyses
         .iter_mut()
@@ -408,10 +446,15 @@ fn run(
         &control,
         &mut |_| {},
     )?;
-    let only = ["reconstruction".to_owned(), "lyapunov".to_owned()];
-    let only = &only[..1 + usize::from(recording.exponent.is_some())];
+    let mut only = vec!["reconstruction".to_owned()];
+    if recording.exponent.is_some() {
+        only.push("lyapunov".to_owned());
+    }
+    if recipe.snapshots.is_some() {
+        only.push(OVER_TRAINING.to_owned());
+    }
     let mut engine = CpuEngine::new();
-    session::analyze(&run, &experiment, &mut engine, only, &control, &mut |_| {})?;
+    session::analyze(&run, &experiment, &mut engine, &only, &control, &mut |_| {})?;
     Ok(Results::load(&run)?)
 }
 
