@@ -67,8 +67,9 @@ pub struct PeriodicOrbit {
     pub states: Array2<f64>,
     /// |P(z, T) - z| in the maximum norm.
     pub residual: f64,
-    /// The Floquet multiplier along the orbit, the one nearest to 1: 1 for a flow; how far it is from that says how well
-    /// the map is one, and the interpolation.
+    /// The Floquet multiplier along the orbit, the one nearest to 1: 1 for a flow. How far it is from that says how well the
+    /// map is a smooth flow on the scale of a step, and with it how well the multipliers are defined: the Jacobian of a
+    /// piecewise-linear map changes from region to region, although its orbits are those of a flow.
     pub along: Complex<f64>,
     /// The other multipliers, by modulus falling. What is smaller than the interpolation's error, some 1e-6 of the
     /// largest, is that error.

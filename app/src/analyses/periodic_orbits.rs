@@ -88,7 +88,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
                 ("multiplier_im", "imaginary part of it"),
                 (
                     "along",
-                    "modulus of the multiplier along the orbit: 1 for a flow",
+                    "modulus of the multiplier along the orbit: 1 for a flow; how far it is from that says how well the map is a smooth flow, and its multipliers defined: those of piecewise-linear networks change from region to region",
                 ),
                 ("found_from", "returns that led here"),
                 (

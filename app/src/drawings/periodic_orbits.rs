@@ -27,6 +27,7 @@ struct Orbit {
     /// In the unit of the axis.
     period: f64,
     multiplier: f64,
+    along: f64,
     partner: Option<u64>,
     distance: f64,
 }
@@ -56,6 +57,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         table.f64_column("multiplier_re")?,
         table.f64_column("multiplier_im")?,
     );
+    let along = table.f64_column("along")?;
     let partners = table.f64_column("true_orbit")?;
     let distances = table.f64_column("distance")?;
     let orbits = |own: &dyn Fn(f64) -> bool| -> Vec<Orbit> {
@@ -64,6 +66,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             index: indices[row],
             period: periods[row],
             multiplier: re[row].hypot(im[row]),
+            along: along[row],
             partner: partners[row].is_finite().then_some(partners[row] as u64),
             distance: distances[row],
         })
@@ -127,7 +130,10 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         Axis::new("Multiplier |*μ*|", "per period").scale(Scale::Log),
     )
     .with(Series::horizontal_rule(1.0, Role::Guide));
-    let ring = Style::from(Role::Target).marker(Marker::Ring).size(4.5);
+    let ring = Style::from(Role::Target)
+        .marker(Marker::Ring)
+        .size(4.5)
+        .width(0.7);
     let disc = Style::from(Role::Generated).marker(Marker::Disc).size(2.0);
     for (orbits, style, label) in [(&truth, &ring, "true system"), (&own, &disc, "network")] {
         let (x, y): (Vec<f64>, Vec<f64>) = orbits
@@ -184,6 +190,15 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         );
     }
     caption += " The largest Floquet multiplier of each, but the one along the orbit: beyond 1 the orbit is unstable.";
+    let (low, high) = own.iter().fold((1.0f64, 1.0f64), |(low, high), orbit| {
+        (low.min(orbit.along), high.max(orbit.along))
+    });
+    if high - low > 0.1 {
+        caption += &format!(
+            " The one along the orbit is 1 for a flow, and {low:.2} to {high:.2} for the network: so well are its \
+             multipliers defined, from one linear region to the next."
+        );
+    }
     Ok(Some(figure.caption(caption).lettered()))
 }
 
