@@ -1,9 +1,9 @@
 //! Closed orbits of maps that sample a flow, and their Floquet multipliers.
 //!
-//! The map f from one sample of a flow to the next has no cycle near a closed orbit of the flow whose period is no whole
-//! number of samples: it turns about the orbit and never comes back to a state exactly. So the period T = k + s of an
-//! orbit, in steps, is a real number here, and what lies between two steps is read off the cubic through the four about
-//! it:
+//! The map f from one sample of a flow to the next has in general no cycle near a closed orbit of the flow: the period is no
+//! whole number of samples, and the map turns about the orbit without coming back to a state exactly. So the period
+//! T = k + s of an orbit, in steps, is a real number here, and what lies between two steps is read off the cubic through the
+//! four about it:
 //!
 //! ```text
 //! P(z, k + s) = sum over j = -1 .. 2 of w_j(s) f^(k + j)(z),      P(z, T) = z
@@ -11,15 +11,17 @@
 //!
 //! with w the weights of Lagrange's interpolation, of an error of fourth order in the step. A system whose equations are
 //! known and a network that learned its samples are such maps alike, and their orbits can be laid side by side. For maps
-//! that sample no flow there are [`cycles`](crate::cycles).
+//! that sample no flow there are [`cycles`](crate::cycles); orbits of fewer than some ten steps a turn are sampled too
+//! coarsely. Where a quantity is conserved, or a shift changes nothing, as in a periodic Kuramoto-Sivashinsky equation,
+//! orbits come in families, Newton's method has no single one to go to, and what it finds is some of each.
 
-use nalgebra::{Complex, DMatrix};
+use nalgebra::Complex;
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use rayon::prelude::*;
 
 use crate::assignment::assignment;
 use crate::dense::{Lu, infinity_distance, infinity_norm, multiply};
-use crate::linearization::{eigenvalues, falling};
+use crate::linearization::{decompose, falling};
 use crate::poincare::lagrange;
 use crate::{Dynamics, Error, Watch};
 
@@ -28,8 +30,9 @@ use crate::{Dynamics, Error, Watch};
 pub struct PeriodicOrbitSettings {
     /// Longest period, in steps, at least 3. Default 500.
     pub longest: usize,
-    /// A trajectory that comes back to a state nearer than this, as a part of the trajectory's extent (the root mean
-    /// square distance from its mean), is a close return. Default 0.1.
+    /// A trajectory that comes back to a state nearer than this, after it was twice as far, is a close return; as a part of
+    /// the trajectory's extent, the root mean square distance from its mean. Above 0 and at most 0.5: smaller orbits than
+    /// twice this are found by chance alone. Default 0.1.
     pub near: f64,
     /// Close returns of the same whole number of steps that are followed, the nearest ones. Default 4.
     pub returns: usize,
@@ -39,8 +42,7 @@ pub struct PeriodicOrbitSettings {
     pub tolerance: f64,
     /// Newton steps from each close return. Default 50.
     pub iterations: usize,
-    /// Orbits that lie nearer to each other than this on average, as a part of the extent, are one: more than
-    /// the straight lines between samples lie beside a curve. Default 5e-3.
+    /// Orbits that lie nearer to each other than this on average, as a part of the extent, are one. Default 5e-3.
     pub same: f64,
 }
 
@@ -63,49 +65,49 @@ impl Default for PeriodicOrbitSettings {
 pub struct PeriodicOrbit {
     /// Its period T, in steps.
     pub period: f64,
-    /// The orbit at whole steps from its start and, in the last row, back at it: `[time, state]`, ceil(T) + 1 rows.
-    pub states: Array2<f64>,
+    /// Points along it from its start, with which it also ends, `[point, state]`: every step, or where those are few, some
+    /// in between, so that the lines between them lie beside the curve by 1e-4 of its size.
+    pub points: Array2<f64>,
     /// |P(z, T) - z| in the maximum norm.
     pub residual: f64,
-    /// The Floquet multiplier along the orbit, the one nearest to 1: 1 for a flow. How far it is from that says how well the
-    /// map is a smooth flow on the scale of a step, and with it how well the multipliers are defined: the Jacobian of a
-    /// piecewise-linear map changes from region to region, although its orbits are those of a flow.
-    pub along: Complex<f64>,
-    /// The other multipliers, by modulus falling. What is smaller than the interpolation's error, some 1e-6 of the
-    /// largest, is that error.
+    /// The trivial Floquet multiplier, whose eigenvector lies along the orbit: 1 for a flow. How far it is from that says
+    /// how well the map is a smooth flow on the scale of a step, and with it how well the multipliers are defined: the
+    /// Jacobian of a piecewise-linear map changes from region to region, although its orbits are those of a flow. `None`
+    /// where no multiplier is real.
+    pub along: Option<f64>,
+    /// The other multipliers, by modulus falling. The least of them are the interpolation's error: that is a part of the
+    /// largest, 1e-6 for a flow that is sampled forty times a turn.
     pub multipliers: Vec<Complex<f64>>,
     /// Close returns that led here.
     pub found_from: usize,
 }
 
+/// A multiplier is beyond the unit circle where it is so by more than the interpolation's error.
+const ROUNDING: f64 = 1e-6;
+
 impl PeriodicOrbit {
-    /// Multipliers beyond the unit circle.
+    /// Multipliers beyond the unit circle, without the trivial one.
     pub fn n_unstable(&self) -> usize {
-        let outside = |multiplier: &&Complex<f64>| multiplier.norm() > 1.0;
+        let outside = |multiplier: &&Complex<f64>| multiplier.norm() > 1.0 + ROUNDING;
         self.multipliers.iter().filter(outside).count()
     }
-}
-
-/// A trajectory comes back to its state number `first` after `steps` steps.
-#[derive(Clone, Copy, Debug)]
-struct Return {
-    first: usize,
-    steps: usize,
-    distance: f64,
 }
 
 /// A trajectory has left a state when it is so many times farther than a close return.
 const LEFT: f64 = 2.0;
 /// Halvings of a Newton step before a return counts as lost.
 const HALVINGS: usize = 12;
-/// Periods that are searched between two looks at the watch.
+/// Whole numbers of steps whose returns are looked for between two looks at the watch.
 const WATCHED: usize = 16;
+/// Least number of points of an orbit.
+const POINTS: f64 = 256.0;
 /// An orbit smaller than this part of the extent is a fixed point.
 const POINT: f64 = 1e-2;
 
 /// Searches for closed orbits, those of short periods first.
 ///
-/// Returns the orbits by period, each once and of its least period. Nothing is proved, and that none is missing neither.
+/// Returns the orbits by period, each once and of its least period where that is at least 3 steps. Nothing is proved, nor
+/// that none is missing.
 ///
 /// # Arguments
 /// - `dynamics`: the map over one step.
@@ -124,7 +126,7 @@ const POINT: f64 = 1e-2;
 ///
 /// each step halved until |P - z|_2 becomes smaller (P. Cvitanovic et al., Chaos: Classical and Quantum, ChaosBook.org,
 /// "Fixed points, and how to get them"). O(N longest) distances for N rows of the trajectory, and per Newton step T
-/// Jacobians and their product.
+/// Jacobians of n variables and their product, O(T n^3).
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::NotFinite`] and [`Error::Setting`] for what cannot be searched;
@@ -154,31 +156,52 @@ pub fn find_periodic_orbits<D: Dynamics + ?Sized>(
             allowed: "an integer, at least 3",
         });
     }
+    if !(settings.near > 0.0 && settings.near <= 0.5) {
+        return Err(Error::Setting {
+            what: "near",
+            found: settings.near.to_string(),
+            allowed: "a number above 0 and at most 0.5",
+        });
+    }
     let extent = extent(trajectory);
     // What rests has no orbits.
     if trajectory.nrows() <= SHORTEST || extent == 0.0 {
         return Ok(Vec::new());
     }
     let map = Map { dynamics, input };
-    let by_period = close_returns(trajectory, extent, settings);
+    let returns = Returns::new(trajectory, settings.near * extent);
+    let longest = settings.longest.min(trajectory.nrows() - 2);
+    let at_a_time = 2 * rayon::current_num_threads();
     let mut found: Vec<PeriodicOrbit> = Vec::new();
-    for (k, periods) in by_period.chunks(WATCHED).enumerate() {
-        Error::check_watch(watch, (k * WATCHED) as f64 / by_period.len() as f64)?;
-        let closed: Vec<Closed> = periods
-            .par_iter()
-            .flatten()
-            .filter_map(|start| {
-                let state = trajectory.row(start.first).to_vec();
-                map.close(state, start.steps as f64, extent, settings)
+    let mut first = SHORTEST;
+    while first <= longest && found.len() < settings.orbits {
+        let last = longest.min(first + WATCHED - 1);
+        let done = first as f64 / longest as f64;
+        Error::check_watch(watch, done)?;
+        let starts: Vec<(usize, usize)> = (first..=last)
+            .into_par_iter()
+            .flat_map_iter(|steps| {
+                let rows = returns.after(steps, settings.returns).into_iter();
+                rows.map(move |row| (row, steps))
             })
             .collect();
-        for closed in closed {
-            let orbit = map.orbit(&closed)?;
-            add(&mut found, orbit, settings.same * extent);
+        for starts in starts.chunks(at_a_time) {
+            Error::check_watch(watch, done)?;
+            let orbits: Vec<Option<PeriodicOrbit>> = starts
+                .par_iter()
+                .map(|&(row, steps)| {
+                    let state = trajectory.row(row).to_vec();
+                    map.close(state, steps as f64, extent, settings)
+                        .map(|closed| map.shortest(closed, extent, settings))
+                        .map(|closed| map.orbit(&closed))
+                        .transpose()
+                })
+                .collect::<Result<_, Error>>()?;
+            for orbit in orbits.into_iter().flatten() {
+                add(&mut found, orbit, settings.same * extent);
+            }
         }
-        if found.len() >= settings.orbits {
-            break;
-        }
+        first = last + 1;
     }
     found.truncate(settings.orbits);
     Ok(found)
@@ -202,62 +225,61 @@ fn extent(trajectory: ArrayView2<'_, f64>) -> f64 {
         .sqrt()
 }
 
-/// The nearest close returns of every whole number of steps, from few steps to many.
-fn close_returns(
-    trajectory: ArrayView2<'_, f64>,
-    extent: f64,
-    settings: &PeriodicOrbitSettings,
-) -> Vec<Vec<Return>> {
-    let rows = trajectory.nrows();
-    let near = settings.near * extent;
-    let distance = |i: usize, j: usize| {
-        let pairs = trajectory.row(i).into_iter().zip(trajectory.row(j));
-        pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
-    };
-    let mut returns: Vec<Return> = (0..rows)
-        .into_par_iter()
-        .flat_map_iter(|first| {
-            let longest = settings.longest.min(rows - 1 - first);
-            let mut own = Vec::new();
-            let mut away = false;
-            let mut last = [0.0; 2];
-            for steps in 1..=longest {
-                let now = distance(first, first + steps);
-                // The state before was the nearest for a while.
-                if away && last[1] < near && last[1] <= last[0] && last[1] < now {
-                    own.push(Return {
-                        first,
-                        steps: steps - 1,
-                        distance: last[1],
-                    });
-                }
-                away |= now > LEFT * near;
-                last = [last[1], now];
-            }
-            own
-        })
-        .filter(|found| found.steps >= SHORTEST)
-        .collect();
-    returns.sort_by(|a, b| {
-        (a.steps.cmp(&b.steps))
-            .then(a.distance.total_cmp(&b.distance))
-            .then(a.first.cmp(&b.first))
-    });
-    let mut kept: Vec<Vec<Return>> = Vec::new();
-    for found in returns {
-        if kept.last().is_none_or(|own| own[0].steps != found.steps) {
-            kept.push(vec![found]);
-            continue;
-        }
-        if let Some(own) = kept.last_mut()
-            // States of one passage are one return.
-            && own.len() < settings.returns
-            && own.iter().all(|other| other.first.abs_diff(found.first) >= found.steps)
-        {
-            own.push(found);
-        }
+/// Where a trajectory comes back to where it was.
+struct Returns<'a> {
+    trajectory: ArrayView2<'a, f64>,
+    near: f64,
+    /// Of every row, the steps after which it has been left.
+    left: Vec<usize>,
+}
+
+impl<'a> Returns<'a> {
+    fn new(trajectory: ArrayView2<'a, f64>, near: f64) -> Self {
+        let rows = trajectory.nrows();
+        let mut returns = Returns {
+            trajectory,
+            near,
+            left: Vec::new(),
+        };
+        returns.left = (0..rows)
+            .into_par_iter()
+            .map(|row| {
+                let left = |steps: &usize| returns.distance(row, *steps) > LEFT * near;
+                (1..rows - row).find(left).unwrap_or(rows)
+            })
+            .collect();
+        returns
     }
-    kept
+
+    fn distance(&self, row: usize, steps: usize) -> f64 {
+        let pairs = self.trajectory.row(row);
+        let pairs = pairs.into_iter().zip(self.trajectory.row(row + steps));
+        pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+    }
+
+    /// The rows, at most `count`, that are nearest to where they come after `steps` steps, and nearer than a step before
+    /// and after; the nearest first.
+    fn after(&self, steps: usize, count: usize) -> Vec<usize> {
+        let rows = self.trajectory.nrows();
+        let mut found: Vec<(f64, usize)> = (0..rows.saturating_sub(steps + 1))
+            .filter(|&row| self.left[row] < steps)
+            .map(|row| (self.distance(row, steps), row))
+            .filter(|&(distance, row)| {
+                distance < self.near
+                    && distance <= self.distance(row, steps - 1)
+                    && distance < self.distance(row, steps + 1)
+            })
+            .collect();
+        found.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut kept: Vec<usize> = Vec::new();
+        for (_, row) in found {
+            // Rows of one passage are one return.
+            if kept.len() < count && kept.iter().all(|other| other.abs_diff(row) >= steps) {
+                kept.push(row);
+            }
+        }
+        kept
+    }
 }
 
 /// The map with its input.
@@ -426,30 +448,69 @@ impl<D: Dynamics + ?Sized> Map<'_, D> {
         reach
     }
 
+    /// An orbit that is another several times round, as that other one.
+    fn shortest(&self, closed: Closed, extent: f64, settings: &PeriodicOrbitSettings) -> Closed {
+        let most = (closed.period / SHORTEST as f64) as usize;
+        for turns in (2..=most).rev() {
+            let part = closed.period / turns as f64;
+            // What is as near as that to where it was is worth a try.
+            if infinity_norm(&self.miss(&closed.state, part)) > settings.near * extent {
+                continue;
+            }
+            if let Some(once) = self.close(closed.state.clone(), part, extent, settings)
+                && (once.period - part).abs() < 0.5
+                && infinity_distance(&once.state, &closed.state) <= settings.same * extent
+            {
+                return once;
+            }
+        }
+        closed
+    }
+
     /// The orbit of a state that comes back.
     fn orbit(&self, closed: &Closed) -> Result<PeriodicOrbit, Error> {
         let n = closed.state.len();
-        let steps = closed.period.ceil() as usize;
+        // f^0 to f^(k + 2), `[step, state]`: the cubics need three beyond the last whole step but one.
+        let steps = closed.period.ceil() as usize + 2;
         let mut states = Array2::zeros((steps + 1, n));
         let (mut now, mut next) = (closed.state.clone(), vec![0.0; n]);
         for t in 0..=steps {
-            // The last row is the start again.
-            let row = if t == steps { &closed.state } else { &now };
-            states.row_mut(t).assign(&ArrayView1::from(row));
+            states.row_mut(t).assign(&ArrayView1::from(&now));
             self.dynamics.step(&now, self.input, &mut next);
             std::mem::swap(&mut now, &mut next);
         }
+        let parts_of_a_step = (POINTS / closed.period).ceil().max(1.0);
+        let count = (closed.period * parts_of_a_step).ceil() as usize;
+        let points = Array2::from_shape_fn((count + 1, n), |(k, i)| {
+            // The last point is the start again.
+            let (whole, s) = match k == count {
+                true => (0, 0.0),
+                false => parts(k as f64 / parts_of_a_step),
+            };
+            // The cubic about the step, at the beginning the one about the next.
+            let first = whole.saturating_sub(1);
+            let values = lagrange(first as f64 - whole as f64, 4, s);
+            (0..4)
+                .map(|node| values[node] * states[[first + node, i]])
+                .sum()
+        });
         let flown = self.flown(&closed.state, closed.period);
-        let mut multipliers = eigenvalues(&DMatrix::from_row_slice(n, n, &flown.jacobian))?;
-        let from_one = |multiplier: &Complex<f64>| (multiplier - 1.0).norm();
-        let nearest = (0..n)
-            .min_by(|&a, &b| from_one(&multipliers[a]).total_cmp(&from_one(&multipliers[b])))
-            .unwrap_or(0);
-        let along = multipliers.swap_remove(nearest);
+        let jacobian = Array2::from_shape_fn((n, n), |(i, j)| flown.jacobian[i * n + j]);
+        let linear = decompose(jacobian.view())?;
+        let along_orbit = |mode: usize| {
+            let vector = linear.right_eigenvectors.row(mode);
+            let terms = vector.iter().zip(&flown.velocity);
+            terms.map(|(x, v)| x.re * v).sum::<f64>().abs()
+        };
+        let mut multipliers = linear.eigenvalues.clone();
+        let trivial = (0..n)
+            .filter(|&mode| multipliers[mode].im == 0.0)
+            .max_by(|&a, &b| along_orbit(a).total_cmp(&along_orbit(b)));
+        let along = trivial.map(|mode| multipliers.remove(mode).re);
         multipliers.sort_by(falling);
         Ok(PeriodicOrbit {
             period: closed.period,
-            states,
+            points,
             residual: closed.residual,
             along,
             multipliers,
@@ -465,26 +526,27 @@ fn identity(n: usize) -> Vec<f64> {
 }
 
 /// Adds an orbit in the order of the periods, unless it is there, once round or several times.
-fn add(found: &mut Vec<PeriodicOrbit>, orbit: PeriodicOrbit, same: f64) {
-    for known in found.iter_mut() {
-        let turns = (orbit.period / known.period).round();
-        let closes = (orbit.period - turns * known.period).abs() < 0.5;
-        if closes && mean_distance(orbit.states.view(), known.states.view()) < same {
-            known.found_from += 1;
-            return;
-        }
+fn add(found: &mut Vec<PeriodicOrbit>, mut orbit: PeriodicOrbit, same: f64) {
+    // Whether the longer goes round the other.
+    let goes_round = |longer: &PeriodicOrbit, other: &PeriodicOrbit| {
+        let turns = (longer.period / other.period).round();
+        (longer.period - turns * other.period).abs() < 0.5
+            && mean_distance(longer.points.view(), other.points.view()) < same
+    };
+    if let Some(known) = found.iter_mut().find(|known| goes_round(&orbit, known)) {
+        known.found_from += 1;
+        return;
     }
-    // A longer one that was found before may go round it several times.
     found.retain(|known| {
-        let turns = (known.period / orbit.period).round();
-        let several = turns > 1.0 && (known.period - turns * orbit.period).abs() < 0.5;
-        !(several && mean_distance(known.states.view(), orbit.states.view()) < same)
+        let several = known.period > 1.5 * orbit.period && goes_round(known, &orbit);
+        orbit.found_from += if several { known.found_from } else { 0 };
+        !several
     });
     let place = found.partition_point(|known| known.period <= orbit.period);
     found.insert(place, orbit);
 }
 
-/// The mean distance of the points of `from`, `[time, dim]`, but the last, from the line through the points of `to`.
+/// The mean distance of the points of `from`, `[point, dim]`, but the last, from the line through the points of `to`.
 fn mean_distance(from: ArrayView2<'_, f64>, to: ArrayView2<'_, f64>) -> f64 {
     let points = from.nrows().saturating_sub(1);
     let distances = from.rows().into_iter().take(points).map(|point| {
@@ -520,7 +582,7 @@ fn squared_distance_to_segment(
 pub struct SeenOrbit<'a> {
     /// In steps.
     pub period: f64,
-    /// Points along it, the first again at the end, `[time, dim]`.
+    /// Points along it, the first again at the end, `[point, dim]`.
     pub points: ArrayView2<'a, f64>,
 }
 

@@ -81,7 +81,7 @@ fn a_limit_cycle_in_closed_form() {
         "{}",
         orbit.period
     );
-    assert!((orbit.along.re - 1.0).abs() < 1e-4 && orbit.along.im == 0.0);
+    assert!((orbit.along.unwrap() - 1.0).abs() < 1e-4);
     let [multiplier] = orbit.multipliers[..] else {
         panic!("{:?}", orbit.multipliers)
     };
@@ -90,11 +90,51 @@ fn a_limit_cycle_in_closed_form() {
         "{multiplier}"
     );
     assert_eq!(orbit.n_unstable(), 0);
-    assert_eq!(orbit.states.nrows(), 41);
-    assert_eq!(orbit.states.row(0), orbit.states.row(40));
-    for state in orbit.states.rows() {
+    // Seven parts of each of 39.27 steps, and the start again.
+    assert_eq!(orbit.points.nrows(), 276);
+    assert_eq!(orbit.points.row(0), orbit.points.row(275));
+    for state in orbit.points.rows() {
         assert!((state.dot(&state) - 1.0).abs() < 1e-4);
     }
+}
+
+/// Twelve steps a turn are few, and still one orbit whatever the phase, and the same after several turns.
+#[test]
+fn one_orbit_from_many_returns() {
+    let hopf = Hopf {
+        omega: 4.0,
+        dt: 0.128,
+    };
+    let seen = trajectory(&hopf, &[0.1, 0.0], 100, 600);
+    for (longest, near) in [(100, 0.1), (100, 0.5), (40, 0.1)] {
+        let settings = PeriodicOrbitSettings {
+            longest,
+            near,
+            ..PeriodicOrbitSettings::default()
+        };
+        let found =
+            find_periodic_orbits(&hopf, &[], seen.view(), &settings, &mut |_| true).unwrap();
+        assert_eq!(found.len(), 1, "{longest} {near}");
+        assert!((found[0].period - TAU / 4.0 / 0.128).abs() < 0.01);
+    }
+    // Every other turn farther out: it comes back after two turns alone, and they are twice the same.
+    let turning = Array2::from_shape_fn((600, 2), |(t, i)| {
+        let angle = 4.0 * 0.128 * t as f64;
+        let radius = if ((angle / TAU) as usize).is_multiple_of(2) {
+            1.0
+        } else {
+            1.6
+        };
+        radius * if i == 0 { angle.cos() } else { angle.sin() }
+    });
+    let settings = PeriodicOrbitSettings {
+        longest: 30,
+        near: 0.3,
+        ..PeriodicOrbitSettings::default()
+    };
+    let found = find_periodic_orbits(&hopf, &[], turning.view(), &settings, &mut |_| true).unwrap();
+    assert_eq!(found.len(), 1);
+    assert!((found[0].period - TAU / 4.0 / 0.128).abs() < 0.01);
 }
 
 /// The shortest orbits of Lorenz-63 (D. Viswanath, Nonlinearity 16, 1035 (2003), table 1): around the wings A and B as
@@ -137,7 +177,11 @@ fn the_shortest_orbits_of_lorenz_63() {
     }
     for orbit in &found {
         assert_eq!(orbit.n_unstable(), 1);
-        assert!((orbit.along - 1.0).norm() < 1e-2, "{}", orbit.along);
+        assert!(
+            (orbit.along.unwrap() - 1.0).abs() < 1e-2,
+            "{:?}",
+            orbit.along
+        );
         // The same multiplier from steps of which a whole number is the period: the product of their Jacobians.
         let whole = orbit.period.ceil() as usize;
         let fitted = nullcline_tasks::systems::Generator {
@@ -145,7 +189,7 @@ fn the_shortest_orbits_of_lorenz_63() {
             ..generator
         };
         let flow = fitted.flow();
-        let mut state = orbit.states.row(0).to_vec();
+        let mut state = orbit.points.row(0).to_vec();
         let mut product = DMatrix::<f64>::identity(3, 3);
         for _ in 0..whole {
             let mut jacobian = [0.0; 9];
@@ -198,7 +242,21 @@ fn what_rests_or_does_not_fit() {
         search(Array2::zeros((9, 2)).view(), &short),
         Err(Error::Setting { .. })
     ));
+    let wide = PeriodicOrbitSettings {
+        near: 0.6,
+        ..settings.clone()
+    };
+    assert!(matches!(
+        search(Array2::zeros((9, 2)).view(), &wide),
+        Err(Error::Setting { .. })
+    ));
     let seen = trajectory(&hopf, &[1.0, 0.0], 0, 100);
+    // Longer than the trajectory.
+    let long = PeriodicOrbitSettings {
+        longest: 100_000,
+        ..settings.clone()
+    };
+    assert_eq!(search(seen.view(), &long).unwrap().len(), 1);
     let stopped = find_periodic_orbits(&hopf, &[], seen.view(), &settings, &mut |_| false);
     assert_eq!(stopped, Err(Error::Stopped));
 }

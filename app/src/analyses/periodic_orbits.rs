@@ -18,7 +18,7 @@ use nullcline_tasks::Split;
 /// The registry's entry.
 pub const KIND: AnalysisKind = AnalysisKind {
     name: "periodic_orbits",
-    summary: "closed orbits of networks that learned a recording, stable and unstable, beside those of the true system where it is known",
+    summary: "periodic orbits of networks that learned a recording, stable and unstable, beside those of the true system where it is known; under the input at rest",
     by_default: true,
     keys: &[
         free_run_steps(50_000),
@@ -41,17 +41,17 @@ pub const KIND: AnalysisKind = AnalysisKind {
             },
             default: Preset::Integer(20),
             unit: "",
-            doc: "The search goes from short periods to long ones and ends once it has found so many orbits.",
+            doc: "The search goes from short periods to long ones and ends once it has found so many orbits. Where the true system is known, this holds for it, and networks are searched up to the same period.",
         },
         Key {
             name: "near",
             kind: Kind::Number {
                 min: 1e-6,
-                max: 1.0,
+                max: 0.5,
             },
             default: Preset::Number(0.1),
             unit: "",
-            doc: "Where the free run comes back as near as this to where it was, as a part of its root mean square distance from its mean, the search begins.",
+            doc: "Where the free run comes back as near as this to where it was, after it was twice as far, the search begins; as a part of its root mean square distance from its mean.",
         },
         Key {
             name: "returns",
@@ -79,16 +79,16 @@ pub const KIND: AnalysisKind = AnalysisKind {
                 ),
                 (
                     "n_unstable",
-                    "multipliers with modulus above 1, the one along the orbit left out",
+                    "multipliers beyond the unit circle, without the trivial one",
                 ),
                 (
                     "multiplier_re",
-                    "real part of the largest multiplier, the one along the orbit left out: growth over a period",
+                    "real part of the largest multiplier but the trivial one: growth over a period",
                 ),
                 ("multiplier_im", "imaginary part of it"),
                 (
                     "along",
-                    "modulus of the multiplier along the orbit: 1 for a flow; how far it is from that says how well the map is a smooth flow, and its multipliers defined: those of piecewise-linear networks change from region to region",
+                    "the trivial multiplier, along the orbit: 1 for a flow; how far it is from that says how well the map is a smooth flow, and its multipliers defined: those of piecewise-linear networks change from region to region",
                 ),
                 ("found_from", "returns that led here"),
                 (
@@ -106,10 +106,10 @@ pub const KIND: AnalysisKind = AnalysisKind {
             rows: "the orbits to draw, the first point again at the end",
             columns: &[
                 ("recorded", "[time, axis] the test part, or its beginning"),
-                ("true_*", "[time, axis] this orbit of the true system"),
+                ("true_*", "[point, axis] this orbit of the true system"),
                 (
                     "network_*",
-                    "[time, axis] the orbit of a network: its number, an underscore, and that of the orbit",
+                    "[point, axis] the orbit of a network: its number, an underscore, and that of the orbit",
                 ),
             ],
         },
@@ -118,6 +118,11 @@ pub const KIND: AnalysisKind = AnalysisKind {
     needs: &[],
     run,
 };
+
+/// How much longer than the longest true orbit those of a network may be, as a part of it.
+const BEYOND: f64 = 1.02;
+/// How many times as many orbits a network may have up to that period.
+const MORE: usize = 5;
 
 /// The columns of the table.
 #[derive(Default)]
@@ -128,7 +133,7 @@ struct Rows {
     residual: Vec<f64>,
     n_unstable: Vec<u64>,
     multiplier: [Vec<Option<f64>>; 2],
-    along: Vec<f64>,
+    along: Vec<Option<f64>>,
     found_from: Vec<u64>,
     partner: Vec<Option<u64>>,
     distance: Vec<Option<f64>>,
@@ -151,7 +156,7 @@ impl Rows {
         let [re, im] = &mut self.multiplier;
         re.push(largest.map(|multiplier| multiplier.re));
         im.push(largest.map(|multiplier| multiplier.im));
-        self.along.push(orbit.along.norm());
+        self.along.push(orbit.along);
         self.found_from.push(orbit.found_from as u64);
         self.partner.push(partner.map(|(k, _)| k as u64));
         self.distance.push(partner.map(|(_, distance)| distance));
@@ -187,11 +192,20 @@ fn run(context: &mut Context) -> Outcome<()> {
         .map_err(|error| failed("closed orbits of the true system", error))?;
         for (k, orbit) in truth.iter().enumerate() {
             rows.push(None, k, orbit, None);
-            let places = picture.places(orbit.states.view());
+            let places = picture.places(orbit.points.view());
             arrays.push((format!("true_{k}"), places.into_dyn()));
         }
     }
 
+    // Two lists that end at different periods cannot be compared.
+    let of_networks = match truth.last() {
+        Some(last) if truth.len() == settings.orbits => PeriodicOrbitSettings {
+            longest: settings.longest.min((BEYOND * last.period).ceil() as usize),
+            orbits: MORE * settings.orbits,
+            ..settings.clone()
+        },
+        _ => settings.clone(),
+    };
     let input = constant_input(context);
     let transient = context.settings.count("transient");
     for network in 0..context.ensemble.len() {
@@ -210,13 +224,13 @@ fn run(context: &mut Context) -> Outcome<()> {
             &map,
             &input,
             run.states.slice(s![transient.., ..]),
-            &settings,
+            &of_networks,
             &mut context.watch(network),
         )
         .map_err(|error| failed("closed orbits of a network", error))?;
         let seen: Vec<Array2<f64>> = orbits
             .iter()
-            .map(|orbit| map.readouts(orbit.states.view()))
+            .map(|orbit| map.readouts(orbit.points.view()))
             .collect();
         let pairs = match_orbits(&as_seen(&orbits, &seen), &as_seen_themselves(&truth))
             .map_err(|error| failed("pairs of closed orbits", error))?;
@@ -273,7 +287,7 @@ fn as_seen_themselves(orbits: &[PeriodicOrbit]) -> Vec<SeenOrbit<'_>> {
         .iter()
         .map(|orbit| SeenOrbit {
             period: orbit.period,
-            points: orbit.states.view(),
+            points: orbit.points.view(),
         })
         .collect()
 }

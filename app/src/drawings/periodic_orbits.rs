@@ -1,4 +1,4 @@
-//! The closed orbits of the true system and of a network in its attractor, their multipliers, and how far pairs lie apart.
+//! The periodic orbits of the true system and of a network in its attractor, their multipliers, and how far pairs lie apart.
 
 use super::attractor::box_axis;
 use super::{FigureKind, common_range, shown_network};
@@ -11,7 +11,7 @@ use nullcline_figures::figure::{Axis, Marker, Panel, Plane, Role, Scale, Series,
 /// The registry's entry.
 pub const KIND: FigureKind = FigureKind {
     name: "periodic_orbits",
-    summary: "closed orbits of the network and of the true system in the attractor, their multipliers, and their distances",
+    summary: "periodic orbits of the network and of the true system in the attractor, their multipliers, and their distances",
     needs: &["periodic_orbits"],
     build,
 };
@@ -75,6 +75,17 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let truth = orbits(&f64::is_nan);
     let own = orbits(&|of| of == network as f64);
 
+    let both = || truth.iter().chain(&own);
+    let (first, last) = both().fold((f64::INFINITY, 0.0f64), |(first, last), orbit| {
+        (first.min(orbit.period), last.max(orbit.period))
+    });
+    // Where the shown network has none, and there is no truth.
+    if last == 0.0 {
+        return Ok(None);
+    }
+    // Of a single orbit, the axis is as wide as a part of its period.
+    let margin = (0.05 * (last - first)).max(0.02 * last);
+
     let names: Vec<&str> = match table.metadata.get("axes") {
         Some(names) => names.lines().collect(),
         None => Vec::new(),
@@ -121,10 +132,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     });
     figure = figure.panel(picture(drawn.collect()).title("Network"));
 
-    let both = || truth.iter().chain(&own);
-    let all_periods: Vec<f64> = both().map(|orbit| orbit.period).collect();
-    let (first, last) = common_range(&all_periods, &[]);
-    let period_axis = || Axis::new("Period *T*", unit.clone()).range(first, last);
+    let period_axis = || Axis::new("Period *T*", unit.clone()).range(first - margin, last + margin);
     let mut multipliers = Plane::new(
         period_axis(),
         Axis::new("Multiplier |*μ*|", "per period").scale(Scale::Log),
@@ -161,7 +169,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         let most = y.iter().copied().fold(0.0, f64::max);
         let plane = Plane::new(
             period_axis(),
-            Axis::new("Distance of a pair", coordinates).range(0.0, 1.1 * most),
+            Axis::new("Distance of a pair", coordinates).range(0.0, 1.1 * most.max(1e-12)),
         );
         figure = figure.panel(Panel::plane(plane.with(Series::points(x, y, disc))).aspect(0.85));
     }
@@ -176,7 +184,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             false => format!("{} {unit}", periods.join(", ")),
         }
     };
-    let mut caption = String::from("Closed orbits in the attractor (grey).");
+    let mut caption = String::from("Periodic orbits in the attractor (grey).");
     if truth.is_empty() {
         caption += &format!(" Periods of the shortest: {}.", shortest_of(&own));
     } else {
@@ -190,13 +198,15 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         );
     }
     caption += " The largest Floquet multiplier of each, but the one along the orbit: beyond 1 the orbit is unstable.";
-    let (low, high) = own.iter().fold((1.0f64, 1.0f64), |(low, high), orbit| {
-        (low.min(orbit.along), high.max(orbit.along))
-    });
+    let along = own
+        .iter()
+        .map(|orbit| orbit.along)
+        .filter(|x| x.is_finite());
+    let (low, high) = along.fold((1.0f64, 1.0f64), |(low, high), x| (low.min(x), high.max(x)));
     if high - low > 0.1 {
         caption += &format!(
-            " The one along the orbit is 1 for a flow, and {low:.2} to {high:.2} for the network: so well are its \
-             multipliers defined, from one linear region to the next."
+            " The one along the orbit is 1 for a flow, and {low:.2} to {high:.2} for the network: so far its multipliers \
+             are not those of a smooth one."
         );
     }
     Ok(Some(figure.caption(caption).lettered()))

@@ -39,8 +39,14 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             .scale(Scale::Log)
             .range(low, high)
     };
-    let marks = table.bool_column("selected")?;
-    let selected = rows.iter().position(|&row| marks[row]);
+    // Tables of earlier versions do not say.
+    let selected = match table.column("selected") {
+        Some(_) => {
+            let marks = table.bool_column("selected")?;
+            rows.iter().position(|&row| marks[row])
+        }
+        None => None,
+    };
     let prediction_steps = pick(table, "prediction_steps", &rows)?;
     let ahead = prediction_steps.iter().find(|steps| steps.is_finite());
     let error = match ahead {
@@ -51,7 +57,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         .column("prediction_error")
         .map_or(String::new(), |column| column.unit.replace("^2", "^{2}"));
     let mut figure = Figure::new(KIND.name).columns(2);
-    let mut is_compared = false;
+    let (mut is_compared, mut is_ringed) = (false, false);
     for (column, model, label, unit, above) in [
         (
             "d_stsp",
@@ -100,6 +106,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
                 style.marker(Marker::Disc).size(2.5),
             ));
         if let Some((update, value)) = chosen {
+            is_ringed = true;
             let ring = Style::from(Role::Target).marker(Marker::Ring).size(6.0);
             plane = plane.with(Series::points(vec![update], vec![value], ring));
         }
@@ -128,7 +135,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
         } else {
             ""
         },
-        if selected.is_some() {
+        if is_ringed {
             "; ringed is the snapshot whose D_stsp against the training part is least"
         } else {
             ""

@@ -84,7 +84,8 @@ const WORK: &[Work] = &[
     },
 ];
 
-/// Where the page goes over from training to the section that `analysis_performance` writes, which is kept.
+/// Where the page goes over from training to the sections that other programs write, and which are kept:
+/// `analysis_performance` this one, `reconstruction_performance` the next.
 const ANALYSES: &str = "## Analyses\n\n";
 /// Where the page goes over from the processor to the graphics card.
 const CARD: &str = "## GPU\n\n";

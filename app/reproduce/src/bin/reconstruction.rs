@@ -325,7 +325,8 @@ fn section(
         let results = run(recording, &recipe, networks, data, runs)?;
         let table = results.table("reconstruction").ok_or("no measures")?;
         let models = table.text_column("model")?;
-        let (row, finite) = measures(table, |row| models[row] == Some("network"))?;
+        let is_network = |row: usize| models[row] == Some("network");
+        let (row, finite) = measures(table, networks, is_network)?;
         write!(page, "| {} {row}| {} ", recipe.label, recipe.published)?;
         if let Some((known, dt)) = recording.exponent {
             let table = results.table("lyapunov").ok_or("no exponents")?;
@@ -348,7 +349,7 @@ fn section(
         writeln!(page, "| {finite} of {networks} |")?;
         if let (Some(first), Some(table)) = (recipe.snapshots, results.table(OVER_TRAINING)) {
             let selected = table.bool_column("selected")?;
-            let (row, finite) = measures(table, |row| selected[row])?;
+            let (row, finite) = measures(table, networks, |row| selected[row])?;
             writeln!(
                 page,
                 "| the same; of the states after {first} and every further {SNAPSHOT_EVERY} updates the one nearest to the training \
@@ -364,12 +365,19 @@ fn section(
     Ok(page)
 }
 
-/// D_stsp, D_H and PE(20) over some rows of a table as cells, and in how many all are finite.
-fn measures(table: &Table, wanted: impl Fn(usize) -> bool) -> Result<(String, usize)> {
+/// D_stsp, D_H and PE(20) over the rows of a table that say something of `networks` networks as cells, and in how many all
+/// are finite. A network without a row is as one that diverges.
+fn measures(
+    table: &Table,
+    networks: i64,
+    wanted: impl Fn(usize) -> bool,
+) -> Result<(String, usize)> {
     let of = |column: &str| -> Result<Vec<f64>> {
         let values = table.f64_column(column)?;
         let rows = (0..values.len()).filter(|&row| wanted(row));
-        Ok(rows.map(|row| values[row]).collect())
+        let mut values: Vec<f64> = rows.map(|row| values[row]).collect();
+        values.resize(networks as usize, f64::INFINITY);
+        Ok(values)
     };
     let (d_stsp, d_h, error) = (of("d_stsp")?, of("d_hellinger")?, of("prediction_error")?);
     let finite = (0..d_stsp.len())
