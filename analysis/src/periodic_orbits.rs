@@ -15,13 +15,13 @@
 //! coarsely. Where a quantity is conserved, or a shift changes nothing, as in a periodic Kuramoto-Sivashinsky equation,
 //! orbits come in families, Newton's method has no single one to go to, and what it finds is some of each.
 
-use nalgebra::Complex;
+use nalgebra::{Complex, DMatrix};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use rayon::prelude::*;
 
 use crate::assignment::assignment;
 use crate::dense::{Lu, infinity_distance, infinity_norm, multiply};
-use crate::linearization::{decompose, falling};
+use crate::linearization::{eigenvalues, falling};
 use crate::poincare::lagrange;
 use crate::{Dynamics, Error, Watch};
 
@@ -70,10 +70,10 @@ pub struct PeriodicOrbit {
     pub points: Array2<f64>,
     /// |P(z, T) - z| in the maximum norm.
     pub residual: f64,
-    /// The trivial Floquet multiplier, whose eigenvector lies along the orbit: 1 for a flow. How far it is from that says
-    /// how well the map is a smooth flow on the scale of a step, and with it how well the multipliers are defined: the
-    /// Jacobian of a piecewise-linear map changes from region to region, although its orbits are those of a flow. `None`
-    /// where no multiplier is real.
+    /// The trivial Floquet multiplier, 1 for a flow along its orbit: of those that are real and positive the one whose
+    /// logarithm is nearest to 0; `None` where there is none. How far it is from 1 says how well the map is a smooth flow
+    /// on the scale of a step, and with it how well the multipliers are defined: the Jacobian of a piecewise-linear map
+    /// changes from region to region, although its orbits are those of a flow.
     pub along: Option<f64>,
     /// The other multipliers, by modulus falling. The least of them are the interpolation's error: that is a part of the
     /// largest, 1e-6 for a flow that is sampled forty times a turn.
@@ -495,17 +495,12 @@ impl<D: Dynamics + ?Sized> Map<'_, D> {
                 .sum()
         });
         let flown = self.flown(&closed.state, closed.period);
-        let jacobian = Array2::from_shape_fn((n, n), |(i, j)| flown.jacobian[i * n + j]);
-        let linear = decompose(jacobian.view())?;
-        let along_orbit = |mode: usize| {
-            let vector = linear.right_eigenvectors.row(mode);
-            let terms = vector.iter().zip(&flown.velocity);
-            terms.map(|(x, v)| x.re * v).sum::<f64>().abs()
-        };
-        let mut multipliers = linear.eigenvalues.clone();
+        let jacobian = DMatrix::from_row_slice(n, n, &flown.jacobian);
+        let mut multipliers = eigenvalues(&jacobian)?;
+        let from_one = |mode: usize| multipliers[mode].re.ln().abs();
         let trivial = (0..n)
-            .filter(|&mode| multipliers[mode].im == 0.0)
-            .max_by(|&a, &b| along_orbit(a).total_cmp(&along_orbit(b)));
+            .filter(|&mode| multipliers[mode].im == 0.0 && multipliers[mode].re > 0.0)
+            .min_by(|&a, &b| from_one(a).total_cmp(&from_one(b)));
         let along = trivial.map(|mode| multipliers.remove(mode).re);
         multipliers.sort_by(falling);
         Ok(PeriodicOrbit {

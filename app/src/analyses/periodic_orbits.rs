@@ -88,7 +88,7 @@ pub const KIND: AnalysisKind = AnalysisKind {
                 ("multiplier_im", "imaginary part of it"),
                 (
                     "along",
-                    "the trivial multiplier, along the orbit: 1 for a flow; how far it is from that says how well the map is a smooth flow, and its multipliers defined: those of piecewise-linear networks change from region to region",
+                    "the trivial multiplier, that along the orbit, taken to be the real one nearest to 1: 1 for a flow; how far it is from that says how well the map is a smooth flow, and its multipliers defined: those of piecewise-linear networks change from region to region",
                 ),
                 ("found_from", "returns that led here"),
                 (
