@@ -1,4 +1,6 @@
-//! What the programs of the long suite share: pages of sections, each written by a program of its own.
+//! What the programs of the long suite share: pages of sections, each written by a program of its own, and peers.
+
+pub mod peers;
 
 /// A page with the section of this heading in place of the one that it has, or at its end. Sections begin with `## `.
 pub fn with_section(page: &str, heading: &str, text: &str) -> String {

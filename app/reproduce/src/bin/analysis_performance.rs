@@ -18,7 +18,7 @@ use nullcline_data::write_atomically;
 use nullcline_models::architecture::{Architecture, CellKind, Readout};
 use nullcline_models::network::Network;
 use nullcline_models::weights;
-use nullcline_reproduce::with_section;
+use nullcline_reproduce::{peers, with_section};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
@@ -96,23 +96,11 @@ struct Row {
 /// A peer's run: seconds, and what came out; `None` where it failed.
 type Peer<'a> = &'a dyn Fn() -> Option<(f64, String)>;
 
-/// Runs a peer's script; `None`, said aloud, where it fails.
+/// Runs a peer's script once; `None`, said aloud, where it fails.
 fn peer(python: &str, script: &Path, arguments: &[&str]) -> Option<serde_json::Value> {
-    let output = Command::new(python)
-        .arg(script)
-        .args(["--repeat", "1"])
-        .args(arguments)
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let value = serde_json::from_str::<serde_json::Value>(text.lines().last().unwrap_or(""));
-    let value = value.ok().filter(|value| value["min_s"].is_f64());
-    if value.is_none() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        let last = errors.lines().last().unwrap_or("");
-        println!("{} {}: {last}", script.display(), arguments.join(" "));
-    }
-    value
+    let once = ["--repeat", "1"].iter().chain(arguments);
+    let arguments: Vec<String> = once.map(|argument| (*argument).to_owned()).collect();
+    peers::run(python, script, &arguments)
 }
 
 /// Measures ours and the peers in turn.
@@ -186,27 +174,20 @@ fn search(network: &Network, starts: ArrayView2<f64>) -> Result<String> {
 }
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let mut python = "python3".to_owned();
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--python" => python = arguments.next().ok_or("--python wants a path")?,
-            other => return Err(format!("{other}: not known; there is --python PATH").into()),
-        }
-    }
+    let python = peers::python(std::env::args().skip(1))?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let peers = folder.join("peers");
+    let scripts = folder.join("peers");
     let fixtures = folder.join("../../analysis/tests/fixtures");
     let scratch = tempfile::tempdir()?;
     let made = Command::new(&python)
-        .arg(peers.join("networks.py"))
+        .arg(scripts.join("networks.py"))
         .args([scratch.path(), &fixtures])
         .status()?;
     if !made.success() {
         return Err(format!("{python} has no numpy, which writes the networks").into());
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-    let rows = pool.install(|| rows(&python, &peers, &fixtures, scratch.path()))?;
+    let rows = pool.install(|| rows(&python, &scripts, &fixtures, scratch.path()))?;
 
     let path = folder.join("../../docs/performance.md");
     let page = std::fs::read_to_string(&path)?;
@@ -216,8 +197,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn rows(python: &str, peers: &Path, fixtures: &Path, networks: &Path) -> Result<Vec<Row>> {
-    let fixed_points = peers.join("bench_fixed_points.py");
+fn rows(python: &str, scripts: &Path, fixtures: &Path, networks: &Path) -> Result<Vec<Row>> {
+    let fixed_points = scripts.join("bench_fixed_points.py");
     let of = |name: &str| networks.join(name).display().to_string();
     let mut rows = Vec::new();
 
@@ -268,7 +249,7 @@ fn rows(python: &str, peers: &Path, fixtures: &Path, networks: &Path) -> Result<
     let arrays_of_chaos = arrays(&networks.join("chaos.npz"))?;
     let network = leaky(&arrays_of_chaos)?;
     let start: Vec<f64> = array(&arrays_of_chaos, "start")?.iter().copied().collect();
-    let lyapunov = peers.join("bench_lyapunov.py");
+    let lyapunov = scripts.join("bench_lyapunov.py");
     let chaos = of("chaos.npz");
     for (every, target) in [(1, Some(0.4)), (10, None)] {
         let run = |lib: &str| {

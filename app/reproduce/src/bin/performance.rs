@@ -14,6 +14,7 @@ use nullcline_gpu::{GpuEngine, Request};
 use nullcline_models::engine::{CpuEngine, Engine};
 use nullcline_models::simd::Instructions;
 use nullcline_models::workload::{Size, Workload};
+use nullcline_reproduce::peers;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -119,20 +120,10 @@ fn main() -> Result<()> {
         }
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let peers = folder.join("peers");
+    let scripts = folder.join("peers");
     let build = tempfile::tempdir()?;
     let path = folder.join("../../docs/performance.md");
-    let has = |module: &str| {
-        Command::new(&python)
-            .args([
-                "-c",
-                &format!("import {module}; print({module}.__version__)"),
-            ])
-            .output()
-            .ok()
-            .filter(|output| output.status.success())
-            .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
+    let has = |module: &str| peers::version(&python, module);
     let torch = has("torch");
     let before = std::fs::read_to_string(&path).unwrap_or_default();
     let (of_processor, of_card) = before.split_once(CARD).unwrap_or((&before, NO_CARD));
@@ -143,8 +134,8 @@ fn main() -> Result<()> {
     let (tables, remarks) = of_card
         .find(REMARKS)
         .map_or((of_card, ""), |at| of_card.split_at(at));
-    let cuda = compile_cuda(&peers.join("fused_leaky.cu"), build.path());
-    let script = peers.join("bench_torch.py");
+    let cuda = compile_cuda(&scripts.join("fused_leaky.cu"), build.path());
+    let script = scripts.join("bench_torch.py");
     let measured = on_gpu(&python, &script, torch.as_deref(), cuda.as_deref())?;
     if gpu_only && measured.is_none() {
         return Err("--gpu-only: there is no graphics card".into());
@@ -156,7 +147,7 @@ fn main() -> Result<()> {
         println!("wrote {}", path.display());
         return Ok(());
     }
-    let c = compile(&peers.join("fused_leaky.c"), build.path());
+    let c = compile(&scripts.join("fused_leaky.c"), build.path());
     let jax = has("jax");
     let peak = pool(1)?.install(|| CpuEngine::new().peak(2.0)) / 1e9;
     let mut times: Vec<Times> = WORK.iter().map(|_| Times::default()).collect();
@@ -177,11 +168,11 @@ fn main() -> Result<()> {
                 best(&mut times.avx2, Some(measured.seconds_per_update));
             }
             if torch.is_some() {
-                let script = peers.join("bench_torch.py");
+                let script = scripts.join("bench_torch.py");
                 best(&mut times.torch, peer(&python, &script, work, work.torch));
             }
             if jax.is_some() {
-                let script = peers.join("bench_jax.py");
+                let script = scripts.join("bench_jax.py");
                 best(&mut times.jax, peer(&python, &script, work, work.cell));
             }
             // The C program works on thirty-two units at a time.
@@ -236,26 +227,19 @@ fn peer(python: &str, script: &Path, work: &Work, cell: &str) -> Option<f64> {
 
 /// As [`peer`], with more arguments.
 fn peer_with(python: &str, script: &Path, work: &Work, cell: &str, extra: &[&str]) -> Option<f64> {
-    let output = Command::new(python)
-        .arg(script)
-        .args(["--cell", cell, "--repeat", "3"])
-        .args(["--hidden", &work.hidden.to_string()])
-        .args(["--batch", &BATCH.to_string()])
-        .args(["--T", &work.steps.to_string()])
-        .args(["--ens", &work.networks.to_string()])
-        .args(["--threads", &work.threads.to_string()])
-        .args(extra)
-        .output()
-        .ok()?;
-    let line = String::from_utf8_lossy(&output.stdout);
-    let seconds = serde_json::from_str::<serde_json::Value>(line.lines().last().unwrap_or(""))
-        .ok()
-        .and_then(|value| value.get("min_s")?.as_f64());
-    if seconds.is_none() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        println!("{} failed: {line}{errors}", script.display());
-    }
-    seconds
+    let numbers = [
+        ("--repeat", 3),
+        ("--hidden", work.hidden),
+        ("--batch", BATCH),
+        ("--T", work.steps),
+        ("--ens", work.networks),
+        ("--threads", work.threads),
+    ];
+    let numbers = numbers.map(|(option, number)| [option.to_owned(), number.to_string()]);
+    let mut arguments = vec!["--cell".to_owned(), cell.to_owned()];
+    arguments.extend(numbers.into_iter().flatten());
+    arguments.extend(extra.iter().map(|argument| (*argument).to_owned()));
+    peers::run(python, script, &arguments)?["min_s"].as_f64()
 }
 
 fn compile(source: &Path, folder: &Path) -> Option<PathBuf> {

@@ -7,18 +7,25 @@
 //! ```
 //! RECORDING is `lorenz_63`, `ecg`, `eeg` or all of them; the last two are read from DIR (`ecg_train.npy`, `ecg_test.npy`,
 //! `eeg.npy`) and left out, in print, where they are not there. `--recipes` runs some of the recipes, by the names of their
-//! folders; the section then says which are missing. Runs are kept in `--runs` (default `target/reconstruction`):
-//! what was interrupted goes on, and what is done is only measured. Hours on two cores for everything.
+//! folders; rows of the others stay as the page has them, and the section says which it has none of. Runs are kept in
+//! `--runs` (default `target/reconstruction`): what was interrupted goes on, and what is done is only measured. Hours on two
+//! cores for everything.
 
+use ndarray::{Array2, Ix2};
 use nullcline::devices::Devices;
 use nullcline::experiment::Experiment;
 use nullcline::results::Results;
 use nullcline::session::{self, Control};
+use nullcline_analysis::power_spectrum_distance::power_spectrum_distance;
+use nullcline_analysis::state_space_divergence::{DivergenceMethod, state_space_divergence};
+use nullcline_data::npy::read_npy;
+use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::{Document, Value};
 use nullcline_data::write_atomically;
 use nullcline_models::engine::CpuEngine;
-use nullcline_reproduce::with_section;
+use nullcline_reproduce::{sections_beginning, with_section};
 use nullcline_tables::Table;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -40,6 +47,8 @@ struct Recording {
     files: &'static [(&'static str, &'static str)],
     /// The largest Lyapunov exponent per unit of time, and the duration of a step, where they are known.
     exponent: Option<(f64, f64)>,
+    /// Beginnings of the test file that are measured as what repeats them would be, in steps, by what they are.
+    repeated: &'static [(&'static str, usize)],
     recipes: fn() -> Vec<Recipe>,
 }
 
@@ -106,6 +115,7 @@ const RECORDINGS: &[Recording] = &[
         experiment: include_str!("../../../../assets/experiments/lorenz_63.toml"),
         files: &[],
         exponent: Some((0.906, 0.01)),
+        repeated: &[],
         recipes: || {
             vec![
                 Recipe::new("annealed", "GTF, alpha falls from 0.2 to 0.08", "-", vec![]),
@@ -142,6 +152,18 @@ const RECORDINGS: &[Recording] = &[
                         ],
                     )
                 },
+                Recipe {
+                    removes: &[("training", "end_alpha")],
+                    ..Recipe::new(
+                        "sparse_16",
+                        "sparse forcing, every 16 steps (the default of published code)",
+                        "-",
+                        vec![
+                            text("method", "sparse_forcing"),
+                            integer("training", "forcing_interval", 16),
+                        ],
+                    )
+                },
             ]
         },
     },
@@ -154,6 +176,11 @@ const RECORDINGS: &[Recording] = &[
         experiment: include_str!("../../../../assets/experiments/hess_2023/ecg.toml"),
         files: &[("file", "ecg_train.npy"), ("test_file", "ecg_test.npy")],
         exponent: None,
+        repeated: &[
+            ("the first beat of the test part, repeated", 711),
+            ("its first four, repeated", 4 * 711),
+            ("its first fourteen, repeated", 14 * 711),
+        ],
         recipes: || {
             vec![
                 Recipe::new(
@@ -210,6 +237,7 @@ const RECORDINGS: &[Recording] = &[
         experiment: include_str!("../../../../assets/experiments/hess_2023/eeg.toml"),
         files: &[("file", "eeg.npy"), ("test_file", "eeg.npy")],
         exponent: None,
+        repeated: &[],
         recipes: || {
             vec![
                 Recipe::new(
@@ -275,9 +303,18 @@ fn main() -> Result<()> {
             );
             continue;
         }
-        let section = section(recording, recipes.as_deref(), networks, &data, &runs)?;
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reproduction.md");
+        let mut rows = BTreeMap::new();
+        for recipe in (recording.recipes)() {
+            let wanted = |names: &[String]| names.iter().any(|name| name == recipe.name);
+            if recipes.as_deref().is_none_or(wanted) {
+                let measured = measured(recording, &recipe, networks, &data, &runs)?;
+                rows.insert(recipe.name, measured);
+                println!("{} {}: done", recording.name, recipe.name);
+            }
+        }
         let page = std::fs::read_to_string(&path)?;
+        let section = section(recording, rows, &data, &page)?;
         write_atomically(
             &path,
             with_section(&page, recording.heading, &section).as_bytes(),
@@ -287,20 +324,20 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The section of a recording.
+/// The section of a recording: the rows of recipes that were measured now, by their names, and of the others as the page has
+/// them.
 fn section(
     recording: &Recording,
-    only: Option<&[String]>,
-    networks: i64,
+    mut measured: BTreeMap<&str, String>,
     data: &Path,
-    runs: &Path,
+    page: &str,
 ) -> Result<String> {
-    let mut page = format!("## {}\n\n{}\n\n", recording.heading, recording.text);
+    let before = sections_beginning(page, recording.heading);
+    let mut section = format!("## {}\n\n{}\n\n", recording.heading, recording.text);
     writeln!(
-        page,
-        "{networks} networks each, seeds 1 to {networks}; median ± median absolute deviation, where what is not finite counts as\n\
-         infinitely far. What a\n\
-         training takes is in performance.md, \"Reconstruction\". Written by\n\n\
+        section,
+        "Networks of seeds 1, 2 and so on, as many as the last column says; median ± median absolute deviation, where what is\n\
+         not finite counts as infinitely far. What a training takes is in performance.md, \"Reconstruction\". Written by\n\n\
          ```\ncargo run --release -p nullcline-reproduce --bin reconstruction -- {}\n```\n",
         recording.name
     )?;
@@ -313,60 +350,118 @@ fn section(
         ("", "")
     };
     writeln!(
-        page,
+        section,
         "| training | D_stsp | D_H | PE(20) | published {}| finite |",
         exponent.0
     )?;
-    writeln!(page, "|---|---|---|---|---{}|---|", exponent.1)?;
-    let mut left_out = Vec::new();
+    writeln!(section, "|---|---|---|---|---{}|---|", exponent.1)?;
+    let mut missing = Vec::new();
     for recipe in (recording.recipes)() {
-        if only.is_some_and(|only| !only.iter().any(|name| name == recipe.name)) {
-            left_out.push(recipe.label);
-            continue;
+        let rows = measured
+            .remove(recipe.name)
+            .or_else(|| rows_of(&before, recipe.label));
+        match rows {
+            Some(rows) => section.push_str(&rows),
+            None => missing.push(recipe.label),
         }
-        let results = run(recording, &recipe, networks, data, runs)?;
-        let table = results.table("reconstruction").ok_or("no measures")?;
-        let models = table.text_column("model")?;
-        let is_network = |row: usize| models[row] == Some("network");
-        let (row, finite) = measures(table, networks, is_network)?;
-        write!(page, "| {} {row}| {} ", recipe.label, recipe.published)?;
-        if let Some((known, dt)) = recording.exponent {
-            let table = results.table("lyapunov").ok_or("no exponents")?;
-            let (indices, values) = (table.u64_column("index")?, table.f64_column("exponent")?);
-            let first = indices.iter().min().copied().unwrap_or(0);
-            let largest: Vec<f64> = (0..values.len())
-                .filter(|&row| indices[row] == first)
-                .map(|row| values[row] / dt)
-                .collect();
-            let near = largest
-                .iter()
-                .filter(|&x| (x / known - 1.0).abs() <= 0.05)
-                .count();
-            write!(
-                page,
-                "| {} | **{near} of {networks}** | {} ",
-                spread(&largest, |x| format!("{x:.3}")),
-                spread(&orbits_found(&results, networks)?, |x| format!("{x:.0}")),
-            )?;
-        }
-        writeln!(page, "| {finite} of {networks} |")?;
-        if let (Some(first), Some(table)) = (recipe.snapshots, results.table(OVER_TRAINING)) {
-            let selected = table.bool_column("selected")?;
-            let (row, finite) = measures(table, networks, |row| selected[row])?;
-            writeln!(
-                page,
-                "| the same; of the states after {first} and every further {SNAPSHOT_EVERY} updates the one nearest to the training \
-                 part {row}| - | {finite} of {networks} |"
-            )?;
-        }
-        println!("{} {}: done", recording.name, recipe.name);
     }
-    if !left_out.is_empty() {
-        writeln!(page, "\nNot run yet: {}.", left_out.join("; "))?;
+    section.push_str(&repetitions(recording, data)?);
+    if !missing.is_empty() {
+        writeln!(section, "\nNot run yet: {}.", missing.join("; "))?;
     }
-    page.push('\n');
-    Ok(page)
+    section.push('\n');
+    Ok(section)
 }
+
+/// How the row of selected snapshots begins, below that of its recipe.
+const SELECTED: &str = "| the same;";
+
+/// The rows of a recipe in a section, with its line ends.
+fn rows_of(section: &str, label: &str) -> Option<String> {
+    let start = format!("| {label} |");
+    let mut lines = section.lines().skip_while(|line| !line.starts_with(&start));
+    let first = lines.next()?;
+    let further = lines.take_while(|line| line.starts_with(SELECTED));
+    Some(
+        std::iter::once(first)
+            .chain(further)
+            .fold(String::new(), |rows, line| rows + line + "\n"),
+    )
+}
+
+/// Trains and measures a recipe: its row, and that of its selected snapshots where it keeps some.
+fn measured(
+    recording: &Recording,
+    recipe: &Recipe,
+    networks: i64,
+    data: &Path,
+    runs: &Path,
+) -> Result<String> {
+    let mut rows = String::new();
+    let results = run(recording, recipe, networks, data, runs)?;
+    let table = results.table("reconstruction").ok_or("no measures")?;
+    let models = table.text_column("model")?;
+    let is_network = |row: usize| models[row] == Some("network");
+    let (row, finite) = measures(table, networks, is_network)?;
+    write!(rows, "| {} {row}| {} ", recipe.label, recipe.published)?;
+    if let Some((known, dt)) = recording.exponent {
+        let table = results.table("lyapunov").ok_or("no exponents")?;
+        let (indices, values) = (table.u64_column("index")?, table.f64_column("exponent")?);
+        let first = indices.iter().min().copied().unwrap_or(0);
+        let largest: Vec<f64> = (0..values.len())
+            .filter(|&row| indices[row] == first)
+            .map(|row| values[row] / dt)
+            .collect();
+        let near = largest
+            .iter()
+            .filter(|&x| (x / known - 1.0).abs() <= 0.05)
+            .count();
+        write!(
+            rows,
+            "| {} | **{near} of {networks}** | {} ",
+            spread(&largest, |x| format!("{x:.3}")),
+            spread(&orbits_found(&results, networks)?, |x| format!("{x:.0}")),
+        )?;
+    }
+    writeln!(rows, "| {finite} of {networks} |")?;
+    if let (Some(first), Some(table)) = (recipe.snapshots, results.table(OVER_TRAINING)) {
+        let selected = table.bool_column("selected")?;
+        let (row, finite) = measures(table, networks, |row| selected[row])?;
+        writeln!(
+            rows,
+            "{SELECTED} of the states after {first} and every further {SNAPSHOT_EVERY} updates the one nearest to the training \
+             part {row}| - | {finite} of {networks} |"
+        )?;
+    }
+    Ok(rows)
+}
+
+/// How far beginnings of the test file, repeated to its length, are from it: what a network would come to that generates
+/// nothing else.
+fn repetitions(recording: &Recording, data: &Path) -> Result<String> {
+    let mut rows = String::new();
+    for &(label, steps) in recording.repeated {
+        let file = recording.files.iter().find(|(key, _)| *key == "test_file");
+        let (_, file) = file.ok_or("no test file")?;
+        let test = read_npy(&data.join(file))?.into_dimensionality::<Ix2>()?;
+        let repeated = Array2::from_shape_fn(test.raw_dim(), |(t, d)| test[[t % steps, d]]);
+        let method = DivergenceMethod::published(test.ncols());
+        let mut random = Random::new(0, Stream::STARTS, 0);
+        let divergence =
+            state_space_divergence(test.view(), repeated.view(), &method, &mut random)?;
+        let divergence = divergence.ok_or("no point in the range of the data")?.value;
+        let spectra = power_spectrum_distance(test.view(), repeated.view(), SMOOTHING)?;
+        writeln!(
+            rows,
+            "| *{label}* | {divergence:.2} | {:.3} | - | - | - |",
+            spectra.mean
+        )?;
+    }
+    Ok(rows)
+}
+
+/// As published: standard deviation, in frequencies, of what smooths spectra for D_H.
+const SMOOTHING: f64 = 20.0;
 
 /// D_stsp, D_H and PE(20) over the rows of a table that say something of `networks` networks as cells, and in how many all
 /// are finite. A network without a row is as one that diverges.

@@ -10,11 +10,10 @@
 use nullcline_data::write_atomically;
 use nullcline_models::engine::CpuEngine;
 use nullcline_models::workload::{Reconstruction, Size, Workload};
-use nullcline_reproduce::with_section;
+use nullcline_reproduce::{peers, with_section};
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -78,14 +77,7 @@ struct Rates {
 }
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let mut python = "python3".to_owned();
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--python" => python = arguments.next().ok_or("--python wants a path")?,
-            other => return Err(format!("{other}: not known; there is --python PATH").into()),
-        }
-    }
+    let python = peers::python(std::env::args().skip(1))?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let script = folder.join("peers/bench_gtf.py");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
@@ -100,7 +92,9 @@ fn main() -> Result<()> {
             }
         }
     }
-    let versions = PEERS.map(|library| version(&python, library));
+    let versions = PEERS.map(|library| {
+        peers::version(&python, library).unwrap_or_else(|| "not at hand".to_owned())
+    });
     let path = folder.join("../../docs/performance.md");
     let page = std::fs::read_to_string(&path)?;
     let page = with_section(&page, "Reconstruction", &section(&rates, &versions)?);
@@ -138,40 +132,25 @@ fn ours(work: &Work) -> Result<f64> {
     Ok(best)
 }
 
-/// Updates a second of a peer's script; `None`, said aloud, where it fails.
+/// Updates a second of a peer; `None`, said aloud, where it fails.
 fn peer(python: &str, script: &Path, library: &str, work: &Work) -> Option<f64> {
-    let output = Command::new(python)
-        .arg(script)
-        .args(["--lib", library, "--threads", "1"])
-        .args(["--repeat", &REPEATS.to_string()])
-        .args(["--latent", &work.latent.to_string()])
-        .args(["--hidden", &work.hidden.to_string()])
-        .args(["--obs", &work.dimensions.to_string()])
-        .args(["--T", &work.steps.to_string()])
-        .args(["--batch", &BATCH.to_string()])
-        .output()
-        .inspect_err(|error| println!("{python}: {error}"))
-        .ok()?;
-    let line = String::from_utf8_lossy(&output.stdout);
-    let rate = serde_json::from_str::<serde_json::Value>(line.lines().last().unwrap_or(""))
-        .ok()
-        .and_then(|value| value.get("updates_per_s")?.as_f64());
-    if rate.is_none() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        println!("{library} failed: {}", errors.lines().last().unwrap_or(""));
-    }
-    rate
-}
-
-fn version(python: &str, library: &str) -> String {
-    let line = format!("import {library}; print({library}.__version__)");
-    let output = Command::new(python).args(["-c", &line]).output();
-    match output {
-        Ok(output) if output.status.success() => {
-            String::from_utf8_lossy(&output.stdout).trim().to_owned()
-        }
-        _ => "not at hand".to_owned(),
-    }
+    let numbers = [
+        ("--latent", work.latent),
+        ("--hidden", work.hidden),
+        ("--obs", work.dimensions),
+        ("--T", work.steps),
+        ("--batch", BATCH),
+        ("--threads", 1),
+        ("--repeat", REPEATS),
+    ];
+    let numbers = numbers.map(|(option, number)| [option.to_owned(), number.to_string()]);
+    let mut arguments = vec!["--lib".to_owned(), library.to_owned()];
+    arguments.extend(numbers.into_iter().flatten());
+    Some(
+        peers::run(python, script, &arguments)?["min_s"]
+            .as_f64()?
+            .recip(),
+    )
 }
 
 fn section(rates: &[Rates], [torch, jax]: &[String; PEERS.len()]) -> Result<String> {
