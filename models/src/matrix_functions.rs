@@ -6,57 +6,92 @@ use nalgebra::{Complex, ComplexField, DMatrix};
 const SQUARINGS: usize = 14;
 
 /// ||M||_2 of a row-major matrix of so many columns, to 1e-5 relative; NaN where an entry is not finite.
+pub fn spectral_norm(matrix: &[f64], columns: usize) -> f64 {
+    let alone: Vec<[f64; 1]> = matrix.iter().map(|&x| [x]).collect();
+    let [norm] = spectral_norms(&alone, columns);
+    norm
+}
+
+/// [`spectral_norm`] of K matrices at once, entry by entry side by side.
 ///
 /// The largest eigenvalue of G = M' M, from the power 2^14 of G by repeated squaring: its longest column v is, to as
 /// many digits as the two largest eigenvalues differ in, the eigenvector, and v' G v / v' v lies between them where they
 /// do not. Jacobians of slow flows are near the identity, where iterating on vectors would take thousands of steps.
-pub fn spectral_norm(matrix: &[f64], columns: usize) -> f64 {
+pub fn spectral_norms<const K: usize>(matrices: &[[f64; K]], columns: usize) -> [f64; K] {
     let n = columns;
-    let mut gram = vec![0.0; n * n];
-    for row in matrix.chunks_exact(n.max(1)) {
+    let mut gram = vec![[0.0; K]; n * n];
+    for row in matrices.chunks_exact(n.max(1)) {
         for (out, x) in gram.chunks_exact_mut(n).zip(row) {
             for (out, y) in out.iter_mut().zip(row) {
-                *out += x * y;
+                add_product(out, x, y);
             }
         }
     }
-    let trace: f64 = (0..n).map(|i| gram[i * n + i]).sum();
-    if !trace.is_finite() {
-        return f64::NAN;
+    let trace = trace_of(&gram, n);
+    // Of matrices of zeros and of what is not finite nothing more is made: what they give is put in at the end.
+    let scale = trace.map(f64::recip);
+    for x in &mut gram {
+        *x = product(x, &scale);
     }
-    if trace == 0.0 {
-        return 0.0;
-    }
-    gram.iter_mut().for_each(|x| *x /= trace);
     let mut power = gram.clone();
-    let mut square = vec![0.0; n * n];
+    let mut square = gram.clone();
     for _ in 0..SQUARINGS {
-        // The power is symmetric: its rows are its columns.
-        square.fill(0.0);
-        for (out, row) in square.chunks_exact_mut(n).zip(power.chunks_exact(n)) {
-            for (x, other) in row.iter().zip(power.chunks_exact(n)) {
-                for (out, y) in out.iter_mut().zip(other) {
-                    *out += x * y;
+        // The power is symmetric: its rows are its columns, and half of the square is enough.
+        for i in 0..n {
+            for j in i..n {
+                let mut sum = [0.0; K];
+                for (x, y) in power[i * n..][..n].iter().zip(&power[j * n..][..n]) {
+                    add_product(&mut sum, x, y);
                 }
+                square[i * n + j] = sum;
+                square[j * n + i] = sum;
             }
         }
         // Of a positive matrix the trace bounds every entry, and the largest eigenvalue is at least 1 / n of it.
-        let scale: f64 = (0..n).map(|i| square[i * n + i]).sum::<f64>().recip();
+        let scale = trace_of(&square, n).map(f64::recip);
         for (p, s) in power.iter_mut().zip(&square) {
-            *p = s * scale;
+            *p = product(s, &scale);
         }
     }
-    let longest = (0..n)
-        .max_by(|&i, &j| power[i * n + i].total_cmp(&power[j * n + j]))
-        .unwrap_or(0);
-    let v = &power[longest * n..][..n];
-    let image: f64 = gram
-        .chunks_exact(n)
-        .zip(v)
-        .map(|(row, x)| x * row.iter().zip(v).map(|(g, y)| g * y).sum::<f64>())
-        .sum();
-    let length: f64 = v.iter().map(|x| x * x).sum();
-    (trace * image / length).sqrt()
+    std::array::from_fn(|k| {
+        if !trace[k].is_finite() {
+            return f64::NAN;
+        }
+        if trace[k] == 0.0 {
+            return 0.0;
+        }
+        let diagonal = |i: usize| power[i * n + i][k];
+        let longest = (0..n)
+            .max_by(|&i, &j| diagonal(i).total_cmp(&diagonal(j)))
+            .unwrap_or(0);
+        let v = &power[longest * n..][..n];
+        let image: f64 = gram
+            .chunks_exact(n)
+            .zip(v)
+            .map(|(row, x)| x[k] * row.iter().zip(v).map(|(g, y)| g[k] * y[k]).sum::<f64>())
+            .sum();
+        let length: f64 = v.iter().map(|x| x[k] * x[k]).sum();
+        (trace[k] * image / length).sqrt()
+    })
+}
+
+fn trace_of<const K: usize>(matrices: &[[f64; K]], n: usize) -> [f64; K] {
+    let mut trace = [0.0; K];
+    for i in 0..n {
+        add_product(&mut trace, &matrices[i * n + i], &[1.0; K]);
+    }
+    trace
+}
+
+fn product<const K: usize>(x: &[f64; K], y: &[f64; K]) -> [f64; K] {
+    std::array::from_fn(|k| x[k] * y[k])
+}
+
+/// sum += x y, number by number.
+pub(crate) fn add_product<const K: usize>(sum: &mut [f64; K], x: &[f64; K], y: &[f64; K]) {
+    for ((sum, x), y) in sum.iter_mut().zip(x).zip(y) {
+        *sum += x * y;
+    }
 }
 
 /// ||M||_2 of a complex matrix; NaN where an entry is not finite.
