@@ -4,7 +4,7 @@ use super::command::{self, Command};
 use super::dock::{Dock, default_layout};
 use super::draft::Draft;
 use super::overlays::{self, Palette};
-use super::state::{State, Work};
+use super::state::{OF_RECORDINGS, State, Work};
 use super::worker::{Dialog, End, Jobs, Message, Phase, Purpose, Report, Worker};
 use super::{DesktopOptions, Open, bars, look, start};
 use crate::devices::WindowDevice;
@@ -282,7 +282,7 @@ impl Desktop {
         let Some(snapshot) = &self.state.snapshot else {
             return;
         };
-        let is_generated = snapshot.figures.contains_key("generated");
+        let there = OF_RECORDINGS.map(|name| snapshot.figures.contains_key(name));
         // The points of a network that still trains are others a moment later.
         if !self.state.is_live
             && let Some(id) = self
@@ -292,11 +292,12 @@ impl Desktop {
             self.select_when_shown = None;
             self.state.selected = Some(id);
         }
-        if is_generated && !self.state.has_shown_generated {
-            self.dock.show("generated");
-            self.dock.show("delay_space");
+        for (k, name) in OF_RECORDINGS.iter().enumerate() {
+            if there[k] && !self.state.has_shown[k] {
+                self.dock.show(name);
+            }
         }
-        self.state.has_shown_generated = is_generated;
+        self.state.has_shown = there;
     }
 
     fn ended(&mut self, end: End) {

@@ -31,6 +31,9 @@ pub struct LogEntry {
     pub text: String,
 }
 
+/// Figures of a recording, which come to the front of their tabs when they are there: of two in the same tabs, the later.
+pub(super) const OF_RECORDINGS: [&str; 3] = ["generated", "delay_space", "attractor"];
+
 /// Lines that the log keeps.
 const KEPT_LINES: usize = 2000;
 
@@ -90,8 +93,8 @@ pub struct State {
     pub log: Vec<LogEntry>,
     /// The last error, until it is dismissed.
     pub banner: Option<String>,
-    /// Whether the results on show have been ones of a recording.
-    pub(super) has_shown_generated: bool,
+    /// Which figures of a recording were among the results last shown.
+    pub(super) has_shown: [bool; OF_RECORDINGS.len()],
 }
 
 impl State {

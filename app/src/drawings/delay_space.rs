@@ -10,7 +10,7 @@ use nullcline_figures::figure::{Axis, Panel, Plane, Role, Series, Style};
 /// The registry's entry.
 pub const KIND: FigureKind = FigureKind {
     name: "delay_space",
-    summary: "the recording and the generated signal in two dimensions of delay space",
+    summary: "the recording and the generated signal in two dimensions of delay space, or of their own",
     needs: &["free_run"],
     build,
 };
@@ -31,10 +31,14 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let axis = |d: usize, low, high| {
         Axis::new(channel_label(&signals.names[d]), signals.unit.clone()).range(low, high)
     };
+    let dimensions = match signals.is_delayed() {
+        true => "two dimensions of the delay embedding; lags in steps",
+        false => "two of its dimensions",
+    };
     let mut figure = Figure::new(KIND.name)
-        .caption(
-            "Recording (left) and generated signal (right) in two dimensions of the delay embedding; lags in steps.",
-        )
+        .caption(format!(
+            "Recording (left) and generated signal (right) in {dimensions}."
+        ))
         .columns(2);
     for (x, y, title, role) in [
         (recorded_x, recorded_y, "Recorded", Role::Recorded),
