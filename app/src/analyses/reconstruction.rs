@@ -340,8 +340,7 @@ pub(super) struct Data<'a> {
     moments: Vec<(f64, f64)>,
     /// Row t is the input of the step from time t to time t + 1; no columns where the recording has none.
     inputs: Array2<f64>,
-    /// The Lyapunov time of the recorded system in steps, where it is known.
-    lyapunov_steps: Option<f64>,
+    task: &'a dyn Task,
     /// The input of a network where the recording has none.
     rest: Vec<f64>,
     method: DivergenceMethod,
@@ -395,7 +394,7 @@ struct Times {
 impl<'a> Data<'a> {
     /// The recording of a task as the settings of this analysis ask; `None` for a task without one, or with a single
     /// observation, after which there is nothing to predict.
-    pub(super) fn of(task: &dyn Task, settings: &'a Settings) -> Option<Self> {
+    pub(super) fn of(task: &'a dyn Task, settings: &'a Settings) -> Option<Self> {
         let (part, other) = match settings.text("against") {
             "training" => (Split::Training, Split::HeldOut),
             _ => (Split::HeldOut, Split::Training),
@@ -420,7 +419,7 @@ impl<'a> Data<'a> {
             method: method(settings, values.ncols()),
             other: other.values.slice(s![..shared, ..]).mapv(f64::from),
             inputs: recorded_inputs(recording, length),
-            lyapunov_steps: lyapunov_steps(task, settings, &values.row(0).to_vec()),
+            task,
             rest: task.rest_input(),
             unit: task.output_unit().to_owned(),
             recording: recording.clone(),
@@ -605,6 +604,30 @@ impl<'a> Data<'a> {
         ])
     }
 
+    /// The Lyapunov time of the recorded system in steps: as the experiment gives it, or that of the equations where they
+    /// are known and the largest exponent is positive.
+    fn lyapunov_steps(&self) -> Option<f64> {
+        if let Some(time) = self.settings.optional_number("lyapunov_time") {
+            return Some(time / self.task.time_per_step().map_or(1.0, |step| step.duration));
+        }
+        let flow = self.task.system()?.flow();
+        let measured = LyapunovSettings {
+            exponents: Some(1),
+            ..LyapunovSettings::new(EXPONENT_STEPS)
+        };
+        let spectrum = lyapunov_spectrum(
+            &flow,
+            &self.values.row(0).to_vec(),
+            RunInput::Constant(&[]),
+            &measured,
+            &mut Random::new(0, Stream::STARTS, 3),
+            &mut |_| true,
+        )
+        .ok()?;
+        let largest = *spectrum.exponents.first()?;
+        (largest > 0.0).then(|| largest.recip())
+    }
+
     /// The data themselves and their scale, for figures, which are drawn from results alone.
     pub(super) fn arrays(&self, kept: usize) -> crate::results::Arrays {
         let list = |values: &[f64]| Array1::from(values.to_vec()).into_dyn();
@@ -646,30 +669,6 @@ fn recorded_inputs(recording: &Recording, length: usize) -> Array2<f64> {
     let inputs = recording.inputs_after(0);
     let steps = inputs.nrows().min(length.saturating_sub(1));
     inputs.slice(s![..steps, ..]).mapv(f64::from)
-}
-
-/// The Lyapunov time of the recorded system in steps: as the experiment gives it, or that of the equations where they are
-/// known and the largest exponent is positive.
-fn lyapunov_steps(task: &dyn Task, settings: &Settings, start: &[f64]) -> Option<f64> {
-    if let Some(time) = settings.optional_number("lyapunov_time") {
-        return Some(time / task.time_per_step().map_or(1.0, |step| step.duration));
-    }
-    let flow = task.system()?.flow();
-    let measured = LyapunovSettings {
-        exponents: Some(1),
-        ..LyapunovSettings::new(EXPONENT_STEPS)
-    };
-    let spectrum = lyapunov_spectrum(
-        &flow,
-        start,
-        RunInput::Constant(&[]),
-        &measured,
-        &mut Random::new(0, Stream::STARTS, 3),
-        &mut |_| true,
-    )
-    .ok()?;
-    let largest = *spectrum.exponents.first()?;
-    (largest > 0.0).then(|| largest.recip())
 }
 
 /// Samples over which the largest exponent of a known system is measured: 3 % of that of Lorenz-63.
@@ -714,8 +713,9 @@ impl MeasureColumns {
         let counts =
             |of: &dyn Fn(&Measures) -> Option<u64>| rows.iter().map(of).collect::<Vec<_>>();
         let times = |of: &dyn Fn(&Times) -> f64| numbers(&|row| row.times.as_ref().map(of));
+        let lyapunov_steps = data.lyapunov_steps();
         let in_lyapunov_times = |of: &dyn Fn(&Times) -> f64| {
-            numbers(&|row| Some(row.times.as_ref().map(of)? / data.lyapunov_steps?))
+            numbers(&|row| Some(row.times.as_ref().map(of)? / lyapunov_steps?))
         };
         let steps = data.prediction_steps() as u64;
         table.add(

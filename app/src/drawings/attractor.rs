@@ -71,14 +71,6 @@ pub(super) fn box_of(signals: &Signals, steps: usize) -> Space {
     space
 }
 
-/// The axis of a variable, or of a principal component.
-pub(super) fn box_axis(name: &str, unit: &str) -> Axis {
-    match name.starts_with("PC ") {
-        true => Axis::new(name, unit),
-        false => Axis::new(channel_label(name), unit),
-    }
-}
-
 /// The recorded (`which` = 0) or generated (1) signal as a line in the first three dimensions.
 pub(super) fn trajectory(
     signals: &Signals,

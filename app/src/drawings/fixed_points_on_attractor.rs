@@ -1,12 +1,12 @@
 //! The true attractor with the true system's fixed points and those of a network.
 
-use super::attractor::box_axis;
+use super::axes::{axes_of, draw, line, panel};
 use super::{FigureKind, common_range, pick, rows_of_network, shown_network};
 use crate::results::Results;
 use ndarray::Ix2;
 use nullcline_data::Result;
 use nullcline_figures::Figure;
-use nullcline_figures::figure::{Axis, Marker, Panel, Plane, Role, Series, Space, Style};
+use nullcline_figures::figure::{Marker, Role, Series, Style};
 use nullcline_tables::Table;
 
 /// The registry's entry.
@@ -48,13 +48,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             .map(|column| common_range(column, &[]))
             .collect(),
     };
-    let mut series = vec![
-        draw(columns, |x, y, z| match z {
-            Some(z) => Series::line_3d(x, y, z, trajectory()),
-            None => Series::line(x, y, trajectory()),
-        })
-        .label("true attractor"),
-    ];
+    let mut series = vec![line(columns, trajectory()).label("true attractor")];
 
     let mut beyond = 0;
     let all: Vec<usize> = (0..truth.row_count()).collect();
@@ -92,23 +86,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let unit = truth
         .column("state_0")
         .map_or("", |column| column.unit.as_str());
-    let names: Vec<&str> = match truth.metadata.get("axes") {
-        Some(names) => names.lines().collect(),
-        None => Vec::new(),
-    };
-    let axis = |k: usize| match names.get(k) {
-        Some(name) => box_axis(name, unit),
-        None => Axis::new(format!("Axis {}", k + 1), unit),
-    };
-    let panel = if axes == 2 {
-        let mut plane = Plane::new(axis(0), axis(1));
-        plane.series = series;
-        Panel::plane(plane).aspect(0.85)
-    } else {
-        let mut space = Space::new([axis(0), axis(1), axis(2)]);
-        space.series = series;
-        Panel::space(space).aspect(0.85)
-    };
+    let panel = panel(axes_of(truth, unit, axes), series).aspect(0.85);
     Ok(Some(
         Figure::new(KIND.name)
             .caption(caption(truth, matches, network, beyond)?)
@@ -125,17 +103,6 @@ fn of_stability(rows: &[usize], n_unstable: &[f64], is_stable: bool) -> Vec<usiz
 
 fn trajectory() -> Style {
     Style::from(Role::Trajectory).width(0.35).opacity(0.5)
-}
-
-/// A series in the plane or in space, from one list for each axis.
-fn draw(
-    mut columns: Vec<Vec<f64>>,
-    series: impl Fn(Vec<f64>, Vec<f64>, Option<Vec<f64>>) -> Series,
-) -> Series {
-    let z = (columns.len() > 2).then(|| columns.swap_remove(2));
-    let y = columns.pop().unwrap_or_default();
-    let x = columns.pop().unwrap_or_default();
-    series(x, y, z)
 }
 
 /// Some rows of a table as points, by its columns `axis_*`.

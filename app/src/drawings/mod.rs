@@ -3,6 +3,7 @@
 
 mod alpha;
 mod attractor;
+mod axes;
 mod basins;
 mod continuation;
 mod cycles;

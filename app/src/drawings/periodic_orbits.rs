@@ -1,12 +1,12 @@
 //! The periodic orbits of the true system and of a network in its attractor, their multipliers, and how far pairs lie apart.
 
-use super::attractor::box_axis;
+use super::axes::{axes_of, line, panel};
 use super::{FigureKind, common_range, shown_network};
 use crate::results::Results;
-use ndarray::{Array2, Ix2};
+use ndarray::{Array2, ArrayView2, Ix2};
 use nullcline_data::Result;
 use nullcline_figures::Figure;
-use nullcline_figures::figure::{Axis, Marker, Panel, Plane, Role, Scale, Series, Space, Style};
+use nullcline_figures::figure::{Axis, Marker, Panel, Plane, Role, Scale, Series, Style};
 
 /// The registry's entry.
 pub const KIND: FigureKind = FigureKind {
@@ -86,26 +86,24 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     // Of a single orbit, the axis is as wide as a part of its period.
     let margin = (0.05 * (last - first)).max(0.02 * last);
 
-    let names: Vec<&str> = match table.metadata.get("axes") {
-        Some(names) => names.lines().collect(),
-        None => Vec::new(),
-    };
     let coordinates = table.metadata.get("unit").map_or("", String::as_str);
-    let axes: Vec<Axis> = (0..recorded.ncols())
-        .map(|k| {
-            let values = recorded.column(k).to_vec();
-            let (low, high) = common_range(&values, &[]);
-            box_axis(names.get(k).copied().unwrap_or_default(), coordinates).range(low, high)
+    let axes: Vec<Axis> = axes_of(table, coordinates, recorded.ncols())
+        .into_iter()
+        .zip(recorded.columns())
+        .map(|(axis, values)| {
+            let (low, high) = common_range(&values.to_vec(), &[]);
+            axis.range(low, high)
         })
         .collect();
     let attractor = recorded.slice(ndarray::s![..recorded.nrows().min(SAMPLES), ..]);
     let backdrop = Style::from(Role::Guide).width(0.3).opacity(0.35);
     let picture = |drawn: Vec<(Role, Array2<f64>)>| {
-        let mut series = vec![line(&attractor.to_owned(), backdrop.clone())];
+        let mut series = vec![line(columns(attractor), backdrop.clone())];
         for (role, orbit) in &drawn {
-            series.push(line(orbit, Style::from(*role).width(0.8)));
+            let style = Style::from(*role).width(0.8);
+            series.push(line(columns(orbit.view()), style));
         }
-        panel(&axes, series)
+        panel(axes.clone(), series)
     };
 
     let mut figure = Figure::new(KIND.name).columns(2);
@@ -212,7 +210,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     Ok(Some(figure.caption(caption).lettered()))
 }
 
-/// An array of points, `[time, axis]`.
+/// An array of points, `[point, axis]`.
 fn points(results: &Results, name: &str) -> Option<Array2<f64>> {
     let array = results.array(KIND.name, name)?;
     array
@@ -222,29 +220,8 @@ fn points(results: &Results, name: &str) -> Option<Array2<f64>> {
         .map(|points| points.to_owned())
 }
 
-/// A line through points of two or three axes.
-fn line(points: &Array2<f64>, style: Style) -> Series {
-    let column = |k: usize| points.column(k).to_vec();
-    match points.ncols() {
-        2 => Series::line(column(0), column(1), style),
-        _ => Series::line_3d(column(0), column(1), column(2), style),
-    }
-}
-
-/// A plane or a box, by the number of axes.
-fn panel(axes: &[Axis], series: Vec<Series>) -> Panel {
-    match axes {
-        [x, y, z, ..] => {
-            let mut space = Space::new([x.clone(), y.clone(), z.clone()]);
-            space.equal_aspect = false;
-            space.series = series;
-            Panel::space(space)
-        }
-        [x, y] => {
-            let mut plane = Plane::new(x.clone(), y.clone());
-            plane.series = series;
-            Panel::plane(plane)
-        }
-        _ => Panel::plane(Plane::new(Axis::new("", ""), Axis::new("", ""))),
-    }
+/// One list for each axis.
+fn columns(points: ArrayView2<f64>) -> Vec<Vec<f64>> {
+    let columns = points.columns().into_iter();
+    columns.map(|column| column.to_vec()).collect()
 }
