@@ -13,6 +13,7 @@ pub mod cycles;
 mod dense;
 pub mod dynamics;
 mod error;
+pub mod evolution_strategy;
 pub mod fixed_points;
 pub mod fixed_points_over_training;
 pub mod flow;

@@ -13,6 +13,7 @@ pub mod experiment;
 pub mod export;
 pub mod import;
 pub mod progress;
+pub mod refinement;
 pub mod results;
 pub mod session;
 pub mod show;

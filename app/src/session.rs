@@ -5,6 +5,7 @@ use crate::analyses::{ANALYSES, AnalysisKind, Context};
 use crate::devices::Devices;
 use crate::drawings::FIGURES;
 use crate::experiment::{Built, Experiment};
+use crate::refinement;
 use crate::results::{Results, TRAINING};
 use nullcline_data::provenance::{self, InputFile, Provenance, Resumption};
 use nullcline_data::run_folder::RunFolder;
@@ -400,6 +401,13 @@ pub fn train(
             update: trainer.update(),
         });
     }
+    while let Some(network) = trainer.next_to_refine() {
+        refine(&mut trainer, network, experiment, &built, control, observe)?;
+        save(&trainer)?;
+        observe(Event::Checkpoint {
+            update: trainer.update(),
+        });
+    }
     for (network, status) in trainer.statuses().iter().enumerate() {
         if let Status::Diverged { update } = status {
             observe(Event::Note(format!(
@@ -412,6 +420,48 @@ pub fn train(
         folder.write_provenance(&provenance)?;
     }
     Ok(trainer.statuses())
+}
+
+/// Searches the neighbourhood of a trained network, and puts what is found in its place.
+fn refine(
+    trainer: &mut Trainer,
+    network: usize,
+    experiment: &Experiment,
+    built: &Built,
+    control: &Control,
+    observe: Observer,
+) -> Outcome<()> {
+    let ensemble = trainer.ensemble();
+    let diverged = matches!(
+        trainer.statuses().get(network),
+        Some(Status::Diverged { .. })
+    );
+    let found = match ensemble.parameters.get(network) {
+        Some(parameters) if !diverged => {
+            let seed = experiment.seed().wrapping_add(network as u64);
+            let share = |done: f64| (network as f64 + done) / ensemble.len() as f64;
+            let mut watch = |done: f64| {
+                observe(Event::Progress {
+                    name: "refinement",
+                    done: share(done),
+                });
+            };
+            refinement::refine(experiment, built, parameters, seed, control, &mut watch)?
+        }
+        _ => None,
+    };
+    observe(Event::Note(match &found {
+        Some(found) => format!(
+            "network {network} refined: D_stsp of the training part from {:.2} to {:.2}, prediction error from {:.2e} to {:.2e}",
+            found.divergence[0],
+            found.divergence[1],
+            found.prediction_error[0],
+            found.prediction_error[1]
+        ),
+        None => format!("network {network} stays as it was trained: nothing near it is better"),
+    }));
+    trainer.refine(found.map(|found| found.parameters));
+    Ok(())
 }
 
 /// The record of a run that begins now, with the checksums of the files it reads.

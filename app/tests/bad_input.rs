@@ -266,6 +266,12 @@ fn experiment_files() {
             &["found cell \"leaky_current_tanh\", whose readout sees a function of the state"],
         ),
         bad_flip_flop(
+            "a refinement without a recording",
+            "updates = 40",
+            "updates = 40\nrefinement = 100",
+            &["key \"training.refinement\": found task \"flip_flop\", which has no recording"],
+        ),
+        bad_flip_flop(
             "unknown key with nothing near",
             "updates = 40",
             "quux = 40",

@@ -2,12 +2,12 @@
 
 mod support;
 
-use ndarray::{Array2, Ix2};
+use ndarray::{Array1, Array2, Axis, Ix2};
 use nullcline_analysis::power_spectrum_distance::power_spectrum_distance;
 use nullcline_analysis::state_space_divergence::{BinSettings, binned_divergence};
-use nullcline_data::read_npz;
+use nullcline_data::{Tensor, read_npz, write_safetensors};
 use nullcline_tables::Table;
-use support::{HEARTBEAT, Scratch};
+use support::{HEARTBEAT, Scratch, checkpoint};
 
 fn table(scratch: &Scratch, name: &str) -> Table {
     Table::read_parquet(&scratch.path(&format!("run/analysis/{name}.parquet"))).unwrap()
@@ -223,4 +223,76 @@ fn without_snapshots_there_is_nothing_over_training() {
         .run(&["analyze", "run", "--only", "reconstruction_over_training"])
         .with_status(2);
     assert!(refused.stderr.contains("snapshots"), "{}", refused.stderr);
+}
+
+/// The refinement follows the training and changes what it says it does, to the better; it gives the same network again, and
+/// so does a run that was stopped between two networks.
+#[test]
+fn networks_are_refined_after_their_last_update() {
+    let scratch = Scratch::new();
+    let plain = HEARTBEAT.replace("seed = 7", "seed = 7\nnetworks = 2")
+        + "\n[analysis.reconstruction]\nlength = 1000\nmethod = \"mixture\"\n";
+    scratch.write("plain.toml", &plain);
+    let keys = "updates = 40\nrefinement = 200\nrefinement_tolerance = 0.5";
+    scratch.write("refined.toml", plain.replace("updates = 40", keys));
+    let train = |experiment: &str, out: &str| {
+        scratch
+            .run(&["train", experiment, "--out", out])
+            .succeeded()
+            .stderr
+    };
+    train("plain.toml", "plain");
+    let said = train("refined.toml", "refined");
+    let numbers = |line: &str| -> Vec<f64> {
+        line.split([' ', ','])
+            .filter_map(|word| word.parse().ok())
+            .collect()
+    };
+    // A network that has hardly learned is at rest: of mixtures, the divergence falls where it rests at a better place.
+    let mut lines = 0;
+    for line in said.lines().filter(|line| line.contains("refined: D_stsp")) {
+        let [network, before, after, error_before, error_after] = numbers(line)[..] else {
+            panic!("{line}");
+        };
+        assert!(network < 2.0 && after < before, "{line}");
+        assert!(error_after < 1.6 * error_before, "{line}");
+        lines += 1;
+    }
+    assert!(lines > 0, "{said}");
+
+    let tensors = |run: &str| checkpoint(&scratch.path(run)).unwrap();
+    let (before, after) = (tensors("plain"), tensors("refined"));
+    assert_eq!(
+        after.u64("training.refined").unwrap().as_slice(),
+        Some(&[2][..])
+    );
+    assert!(before.get("training.refined").is_none());
+    assert_eq!(before.f32("hidden").unwrap(), after.f32("hidden").unwrap());
+    assert_ne!(
+        before.f32("recurrent").unwrap(),
+        after.f32("recurrent").unwrap()
+    );
+    // A row of W1 has one factor.
+    let ratios = after.f32("recurrent").unwrap() / before.f32("recurrent").unwrap();
+    for row in ratios.rows() {
+        assert!(row.iter().all(|x| (x / row[0] - 1.0).abs() < 1e-5), "{row}");
+    }
+
+    // As it is where the user stopped it after the first network.
+    let mut between = after.clone();
+    for name in ["recurrent", "bias", "a"] {
+        let mut mixed = after.f32(name).unwrap().clone();
+        let second = before.f32(name).unwrap().index_axis(Axis(0), 1).to_owned();
+        mixed.index_axis_mut(Axis(0), 1).assign(&second);
+        between.insert(name, Tensor::F32(mixed));
+    }
+    let one = Array1::from_elem(1, 1).into_dyn();
+    between.insert("training.refined", Tensor::U64(one));
+    let path = scratch.path("refined/checkpoints/latest.safetensors");
+    write_safetensors(&path, &between).unwrap();
+    train("refined.toml", "refined");
+    let again = tensors("refined");
+    for ((name, x), (_, y)) in again.iter().zip(after.iter()) {
+        assert!(x == y, "tensor {name}");
+    }
 }

@@ -96,6 +96,26 @@ pub const KEYS: &[Key] = &[
         doc: "Partial forcing: only the first so many units are forced; where left out, all that the data imply.",
     },
     Key {
+        name: "refinement",
+        kind: Kind::Integer {
+            min: 0,
+            max: 10_000_000,
+        },
+        default: Preset::Integer(0),
+        unit: "evaluations",
+        doc: "Of networks that learned a recording, after the last update: so many candidates in the neighbourhood of the \
+              network are tried, chosen by an evolution strategy (CMA-ES) that seeks the least D_stsp between the training \
+              part and what the network generates. Each row of the recurrent weights has a factor, each bias a shift, each \
+              parameter of a unit a factor. 0: none.",
+    },
+    Key {
+        name: "refinement_tolerance",
+        kind: Kind::Number { min: 0.0, max: 1e6 },
+        default: Preset::Number(0.2),
+        unit: "",
+        doc: "By which part of itself the prediction error may grow in the refinement.",
+    },
+    Key {
         name: "latent_regularisation",
         kind: Kind::Number { min: 0.0, max: 1e6 },
         default: Preset::Number(0.0),
@@ -383,6 +403,17 @@ pub struct TrainingSettings {
     pub checkpoint_every: u64,
     /// Updates after which a snapshot is kept.
     pub snapshots: Vec<u64>,
+    /// What follows the last update.
+    pub refinement: Refinement,
+}
+
+/// The search in the neighbourhood of a network that follows its last update.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Refinement {
+    /// Most candidates that are tried; 0: there is no search.
+    pub evaluations: usize,
+    /// By which part of itself the prediction error may grow.
+    pub tolerance: f64,
 }
 
 impl TrainingSettings {
@@ -460,6 +491,10 @@ impl TrainingSettings {
                 .iter()
                 .map(|&u| u as u64)
                 .collect(),
+            refinement: Refinement {
+                evaluations: settings.count("refinement"),
+                tolerance: settings.number("refinement_tolerance"),
+            },
         })
     }
 
@@ -640,6 +675,8 @@ pub struct Trainer<'a> {
     /// Where the leaks lie, if they are trained.
     leak: Option<std::ops::Range<usize>>,
     update: u64,
+    /// How many networks, from the first, have been refined.
+    refined: usize,
     seconds_before: f64,
     started: Instant,
     history: Vec<HistoryRow>,
@@ -705,6 +742,13 @@ impl<'a> Trainer<'a> {
                 );
             }
         }
+        if settings.refinement.evaluations > 0 && task.recording(Split::Training).is_none() {
+            return Err(Error::argument(
+                "key \"training.refinement\"",
+                format!("task \"{}\", which has no recording", task.kind()),
+                "a task that generates a recording, such as \"series\"; or 0",
+            ));
+        }
         let bound = matches!(
             settings.strength,
             Strength::Adaptive(Adaptation {
@@ -740,6 +784,7 @@ impl<'a> Trainer<'a> {
             trainable,
             leak,
             update: 0,
+            refined: 0,
             seconds_before: 0.0,
             started: Instant::now(),
             history: Vec::new(),
@@ -903,6 +948,22 @@ impl<'a> Trainer<'a> {
     /// Whether each network still trains.
     pub fn statuses(&self) -> Vec<Status> {
         self.courses.iter().map(|course| course.status).collect()
+    }
+
+    /// The network that is to be refined next; `None` while one trains, and where all are refined or none is to be.
+    pub fn next_to_refine(&self) -> Option<usize> {
+        let next = self.refined;
+        let wanted = self.settings.refinement.evaluations > 0 && self.is_done();
+        (wanted && next < self.ensemble.len()).then_some(next)
+    }
+
+    /// Puts refined parameters, `[parameter]`, in the place of those of [`Self::next_to_refine`]; `None` leaves them.
+    pub fn refine(&mut self, parameters: Option<Vec<f32>>) {
+        let to = self.ensemble.parameters.get_mut(self.refined);
+        if let (Some(to), Some(parameters)) = (to, parameters) {
+            *to = parameters;
+        }
+        self.refined += 1;
     }
 
     /// True when no network trains any more.
@@ -1160,6 +1221,12 @@ impl<'a> Trainer<'a> {
             "training.update",
             Tensor::U64(Array1::from_elem(1, self.update).into_dyn()),
         );
+        if self.refined > 0 {
+            tensors.insert(
+                "training.refined",
+                Tensor::U64(Array1::from_elem(1, self.refined as u64).into_dyn()),
+            );
+        }
         tensors
     }
 
@@ -1236,6 +1303,10 @@ impl<'a> Trainer<'a> {
             None => self.courses.iter().map(|c| f64::from(c.alpha)).collect(),
         };
         let update = integers("training.update", 1)?[0];
+        let refined = match checkpoint.get("training.refined") {
+            Some(_) => integers("training.refined", 1)?[0] as usize,
+            None => 0,
+        };
         let mut courses = Vec::with_capacity(networks);
         for (k, ((first, second), previous)) in
             first.into_iter().zip(second).zip(previous).enumerate()
@@ -1263,6 +1334,7 @@ impl<'a> Trainer<'a> {
         self.courses = courses;
         self.ensemble = ensemble;
         self.update = update;
+        self.refined = refined;
         self.started = Instant::now();
         Ok(())
     }

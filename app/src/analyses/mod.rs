@@ -19,7 +19,7 @@ mod perturbations;
 mod plane;
 mod poincare;
 pub mod power_spectrum;
-mod reconstruction;
+pub(crate) mod reconstruction;
 mod reconstruction_over_training;
 mod regions_visited;
 mod speed_landscape;

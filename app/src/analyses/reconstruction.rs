@@ -329,11 +329,11 @@ impl Rows {
 }
 
 /// A recording that networks are compared with, and how.
-pub(super) struct Data<'a> {
+pub(crate) struct Data<'a> {
     settings: &'a Settings,
     recording: Recording,
     /// What is compared, `[time, output]`.
-    values: Array2<f64>,
+    pub(crate) values: Array2<f64>,
     /// The part of the recording that is not compared, `[time, output]`.
     other: Array2<f64>,
     /// Mean and standard deviation of every output.
@@ -394,7 +394,7 @@ struct Times {
 impl<'a> Data<'a> {
     /// The recording of a task as the settings of this analysis ask; `None` for a task without one, or with a single
     /// observation, after which there is nothing to predict.
-    pub(super) fn of(task: &'a dyn Task, settings: &'a Settings) -> Option<Self> {
+    pub(crate) fn of(task: &'a dyn Task, settings: &'a Settings) -> Option<Self> {
         let (part, other) = match settings.text("against") {
             "training" => (Split::Training, Split::HeldOut),
             _ => (Split::HeldOut, Split::Training),
@@ -429,12 +429,12 @@ impl<'a> Data<'a> {
         })
     }
 
-    fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.values.nrows()
     }
 
     /// How far ahead the prediction error is measured: no further than there are data.
-    fn prediction_steps(&self) -> usize {
+    pub(crate) fn prediction_steps(&self) -> usize {
         let steps = self.settings.count("prediction_steps");
         steps.min(self.length() - 1).max(1)
     }
@@ -443,7 +443,7 @@ impl<'a> Data<'a> {
         self.inputs.ncols() > 0
     }
 
-    fn input(&self) -> RunInput<'_> {
+    pub(crate) fn input(&self) -> RunInput<'_> {
         if self.is_driven() {
             RunInput::Sequence(self.inputs.view())
         } else {
@@ -459,12 +459,18 @@ impl<'a> Data<'a> {
     /// Lets a network run from the state that the first observation implies: through the transient, then for as many
     /// steps as there are data; driven by recorded inputs, for those steps alone.
     pub(super) fn orbit(&self, map: &Network) -> Outcome<Orbit> {
+        self.orbit_from(map, 0)
+    }
+
+    /// [`Self::orbit`] from the observation of another time, which recorded inputs do not have.
+    fn orbit_from(&self, map: &Network, time: usize) -> Outcome<Orbit> {
         let transient = if self.is_driven() {
             0
         } else {
             (self.settings.number("transient") * self.length() as f64).round() as usize
         };
-        let start = map.state_from_observation(&self.values.row(0).to_vec());
+        let time = if self.is_driven() { 0 } else { time };
+        let start = map.state_from_observation(&self.values.row(time).to_vec());
         let settings = FreeRunSettings {
             bound: f64::INFINITY,
             ..FreeRunSettings::new(transient + self.length() - 1)
@@ -513,7 +519,17 @@ impl<'a> Data<'a> {
 
     /// D_stsp of the orbit of a network; `None` where it diverges, or the data are constant.
     pub(super) fn divergence(&self, map: &Network, seed: u64) -> Outcome<Option<Divergence>> {
-        let orbit = self.orbit(map)?;
+        self.divergence_from(map, 0, seed)
+    }
+
+    /// [`Self::divergence`] of an orbit from the observation of another time.
+    pub(crate) fn divergence_from(
+        &self,
+        map: &Network,
+        time: usize,
+        seed: u64,
+    ) -> Outcome<Option<Divergence>> {
+        let orbit = self.orbit_from(map, time)?;
         match orbit.compared() {
             Some(compared) if !orbit.diverged && self.fluctuates() => {
                 self.divergence_of(self.values.view(), compared, seed)

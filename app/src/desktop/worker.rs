@@ -643,6 +643,12 @@ impl Watch {
                     live.offer(trainer.ensemble());
                 }
             }
+            // The refinement that follows the last update.
+            Event::Progress { name, done } => {
+                let percent = (100.0 * done) as u8;
+                self.reporter
+                    .send(Message::Phase(Phase::Analyzing(name, percent)));
+            }
             Event::Note(text) => self.reporter.send(Message::Note(text)),
             _ => {}
         }

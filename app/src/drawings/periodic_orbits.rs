@@ -103,7 +103,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             let style = Style::from(*role).width(0.8);
             series.push(line(columns(orbit.view()), style));
         }
-        panel(axes.clone(), series)
+        panel(axes.clone(), series, false)
     };
 
     let mut figure = Figure::new(KIND.name).columns(2);
