@@ -18,9 +18,8 @@ pub(super) fn axes_of(table: &Table, unit: &str, count: usize) -> Vec<Axis> {
     (0..count).map(|k| Axis::new(label(k), unit)).collect()
 }
 
-/// A plane of the first two axes, or a box of three; `equal_aspect`: with the same scale on all of them, which takes more
-/// room.
-pub(super) fn panel(axes: Vec<Axis>, series: Vec<Series>, equal_aspect: bool) -> Panel {
+/// A plane of the first two axes, or a box of three.
+pub(super) fn panel(axes: Vec<Axis>, series: Vec<Series>) -> Panel {
     let mut axes = axes.into_iter();
     let mut next = || axes.next().unwrap_or_else(|| Axis::new("", ""));
     let (x, y) = (next(), next());
@@ -32,7 +31,6 @@ pub(super) fn panel(axes: Vec<Axis>, series: Vec<Series>, equal_aspect: bool) ->
         }
         Some(z) => {
             let mut space = Space::new([x, y, z]);
-            space.equal_aspect = equal_aspect;
             space.series = series;
             Panel::space(space)
         }

@@ -86,7 +86,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     let unit = truth
         .column("state_0")
         .map_or("", |column| column.unit.as_str());
-    let panel = panel(axes_of(truth, unit, axes), series, true).aspect(0.85);
+    let panel = panel(axes_of(truth, unit, axes), series).aspect(0.85);
     Ok(Some(
         Figure::new(KIND.name)
             .caption(caption(truth, matches, network, beyond)?)

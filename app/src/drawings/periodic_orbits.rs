@@ -103,7 +103,7 @@ fn build(results: &Results) -> Result<Option<Figure>> {
             let style = Style::from(*role).width(0.8);
             series.push(line(columns(orbit.view()), style));
         }
-        panel(axes.clone(), series, false)
+        panel(axes.clone(), series)
     };
 
     let mut figure = Figure::new(KIND.name).columns(2);
@@ -157,17 +157,22 @@ fn build(results: &Results) -> Result<Option<Figure>> {
     }
     figure = figure.panel(Panel::plane(multipliers).aspect(0.85));
 
+    // Hundredths have short labels, which leave room for two columns.
+    let (scale, of_distance) = match coordinates {
+        "s.d." => (100.0, "% of s.d."),
+        other => (1.0, other),
+    };
     let (x, y): (Vec<f64>, Vec<f64>) = own
         .iter()
         .filter(|orbit| orbit.distance.is_finite())
-        .map(|orbit| (orbit.period, orbit.distance))
+        .map(|orbit| (orbit.period, scale * orbit.distance))
         .unzip();
     let pairs = x.len();
     if pairs > 0 {
         let most = y.iter().copied().fold(0.0, f64::max);
         let plane = Plane::new(
             period_axis(),
-            Axis::new("Distance of a pair", coordinates).range(0.0, 1.1 * most.max(1e-12)),
+            Axis::new("Pair distance", of_distance).range(0.0, 1.1 * most.max(1e-12)),
         );
         figure = figure.panel(Panel::plane(plane.with(Series::points(x, y, disc))).aspect(0.85));
     }
