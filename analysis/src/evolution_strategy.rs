@@ -6,7 +6,7 @@ use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
-use crate::Error;
+use crate::{Error, Watch};
 
 /// Most iterations per dimension of the eigenvalues of the covariance.
 const ITERATIONS: usize = 100;
@@ -38,8 +38,7 @@ pub struct Search {
 ///
 /// `objective` is given a candidate and the number of its generation, from 0: one that is measured on samples can take
 /// others for every generation, so that no candidate wins for ever by luck. What is not finite counts as infinite.
-/// `observe` is told the evaluations made after every generation and returns whether to go on; `None` is returned where
-/// it says no.
+/// `watch` is told the part of the evaluations made before every generation.
 ///
 /// # Method
 /// Of lambda = 4 + floor(3 ln n) candidates drawn from the normal distribution about m, the better half, with weights w_i
@@ -55,7 +54,7 @@ pub struct Search {
 ///
 /// # Errors
 /// [`Error::TooFew`] without a dimension; [`Error::Setting`] where the spread is not a number above 0;
-/// [`Error::EigenvaluesNotConverged`] where those of the covariance do not.
+/// [`Error::EigenvaluesNotConverged`] where those of the covariance do not; [`Error::Stopped`] where `watch` ends it.
 ///
 /// # Reference
 /// N. Hansen, "The CMA evolution strategy: a tutorial", arXiv 1604.00772 (2016), Figure 6 with non-negative weights.
@@ -64,8 +63,8 @@ pub fn minimise(
     settings: &EvolutionSettings,
     random: &mut impl Rng,
     objective: impl Fn(&[f64], usize) -> f64 + Sync,
-    observe: &mut dyn FnMut(usize) -> bool,
-) -> Result<Option<Search>, Error> {
+    watch: Watch<'_>,
+) -> Result<Search, Error> {
     let n = start.len();
     if n == 0 {
         return Err(Error::TooFew {
@@ -91,6 +90,7 @@ pub fn minimise(
     let mut path_c = DVector::<f64>::zeros(n);
     let mut generation = 0;
     while evaluations + rates.candidates <= settings.evaluations {
+        Error::check_watch(watch, evaluations as f64 / settings.evaluations as f64)?;
         // C = B D^2 B'. Rounding must not make a variance negative.
         let eigen = SymmetricEigen::try_new(covariance.clone(), f64::EPSILON, ITERATIONS * n)
             .ok_or(Error::EigenvaluesNotConverged)?;
@@ -147,15 +147,12 @@ pub fn minimise(
         }
         sigma *=
             (rates.c_sigma / rates.d_sigma * (path_sigma.norm() / rates.expected_norm - 1.0)).exp();
-        if !observe(evaluations) {
-            return Ok(None);
-        }
     }
-    Ok(Some(Search {
+    Ok(Search {
         mean: mean.as_slice().to_vec(),
         best,
         evaluations,
-    }))
+    })
 }
 
 /// The strategy's constants in n dimensions.
@@ -225,9 +222,7 @@ mod tests {
         objective: impl Fn(&[f64], usize) -> f64 + Sync,
     ) -> Search {
         let settings = settings(evaluations);
-        minimise(start, &settings, &mut random(), objective, &mut |_| true)
-            .unwrap()
-            .unwrap()
+        minimise(start, &settings, &mut random(), objective, &mut |_| true).unwrap()
     }
 
     /// An ellipsoid of condition 10^6, turned so that no axis is its own, and Rosenbrock's valley, in 8 dimensions: both
@@ -290,8 +285,8 @@ mod tests {
                 told.len() < 3
             },
         );
-        assert_eq!(ended, Ok(None));
-        assert_eq!(told, [8, 16, 24]);
+        assert_eq!(ended, Err(Error::Stopped));
+        assert_eq!(told, [0.0, 0.008, 0.016]);
         // Too few evaluations for a generation: the start.
         let none = search(&[0.5; 5], 7, bowl);
         assert_eq!((none.mean, none.best.len()), (vec![0.5; 5], 0));

@@ -24,10 +24,9 @@
 use crate::analyses::failed;
 use crate::analyses::reconstruction::{self, Data};
 use crate::experiment::{Built, Experiment};
-use crate::session::{Control, Outcome};
-use ndarray::s;
+use crate::session::Outcome;
+use nullcline_analysis::Watch;
 use nullcline_analysis::evolution_strategy::{EvolutionSettings, minimise};
-use nullcline_analysis::prediction_error::prediction_error;
 use nullcline_data::random::{Random, Stream};
 use nullcline_data::settings::Value;
 use nullcline_models::architecture::Architecture;
@@ -58,17 +57,16 @@ pub struct Refined {
 }
 
 /// Searches the neighbourhood of a network, `parameters`, of an experiment; `None` where it finds nothing better, or where
-/// there is no recording. `observe` is told the part of the search that is done.
+/// there is no recording.
 ///
 /// # Errors
-/// [`Fault::Stopped`](crate::session::Fault::Stopped) where the user stops it.
+/// [`Fault::Stopped`](crate::session::Fault::Stopped) where `watch` ends it.
 pub fn refine(
     experiment: &Experiment,
     built: &Built,
     parameters: &[f32],
     seed: u64,
-    control: &Control,
-    observe: &mut dyn FnMut(f64),
+    watch: Watch<'_>,
 ) -> Outcome<Option<Refined>> {
     let Some(settings) = experiment.analysis(reconstruction::KIND.name) else {
         return Ok(None);
@@ -86,22 +84,21 @@ pub fn refine(
         let found = data.divergence_from(map, time, seed).ok().flatten();
         found.map_or(f64::INFINITY, |found| found.value)
     };
-    let steps = data.prediction_steps();
-    let shown = (data.length() / PART).max(LEAST).min(data.length());
+    let beginning = (data.length() / PART).max(LEAST);
     let error = |map: &Network| {
-        let beginning = data.values.slice(s![..shown, ..]);
-        prediction_error(map, beginning, data.input(), steps).unwrap_or(f64::INFINITY)
+        data.prediction_error(map, beginning)
+            .unwrap_or(f64::INFINITY)
     };
     let error_before = error(&network(parameters));
-    let penalty = |map: &Network| {
-        let beyond = error(map) / error_before - 1.0 - refinement.tolerance;
+    let penalty = |error: f64| {
+        let beyond = error / error_before - 1.0 - refinement.tolerance;
         WEIGHT * beyond.max(0.0)
     };
     let objective = |x: &[f64], generation: usize| {
         let map = network(&directions.moved(parameters, x));
         let time = Random::new(seed, Stream::STARTS, generation as u64).below(data.length());
         match divergence(&map, time) {
-            finite if finite.is_finite() => finite + penalty(&map),
+            finite if finite.is_finite() => finite + penalty(error(&map)),
             diverged => diverged,
         }
     };
@@ -112,16 +109,8 @@ pub fn refine(
         kept: KEPT,
     };
     let start = vec![0.0; directions.len()];
-    let mut watch = |made: usize| {
-        observe(made as f64 / refinement.evaluations as f64);
-        !control.is_stopped()
-    };
-    let found = minimise(&start, &settings, &mut random, objective, &mut watch)
+    let found = minimise(&start, &settings, &mut random, objective, watch)
         .map_err(|error| failed("refinement", error))?;
-    control.check()?;
-    let Some(found) = found else {
-        return Ok(None);
-    };
     let candidates: Vec<Vec<f32>> = [start, found.mean]
         .into_iter()
         .chain(found.best.into_iter().map(|(point, _)| point))
@@ -132,10 +121,10 @@ pub fn refine(
         .map(|candidate| {
             let map = network(candidate);
             let starts = (0..STARTS).map(|k| divergence(&map, k * data.length() / STARTS));
-            (starts.sum::<f64>() / STARTS as f64, penalty(&map))
+            (starts.sum::<f64>() / STARTS as f64, error(&map))
         })
         .collect();
-    let total = |k: &usize| measured[*k].0 + measured[*k].1;
+    let total = |k: &usize| measured[*k].0 + penalty(measured[*k].1);
     let chosen = (0..candidates.len())
         .min_by(|a, b| total(a).total_cmp(&total(b)))
         .unwrap_or(0);
@@ -145,7 +134,7 @@ pub fn refine(
     }
     Ok(Some(Refined {
         divergence: [measured[0].0, measured[chosen].0],
-        prediction_error: [error_before, error(&network(&candidates[chosen]))],
+        prediction_error: [measured[0].1, measured[chosen].1],
         parameters: candidates[chosen].clone(),
     }))
 }

@@ -445,8 +445,9 @@ fn refine(
                     name: "refinement",
                     done: share(done),
                 });
+                !control.is_stopped()
             };
-            refinement::refine(experiment, built, parameters, seed, control, &mut watch)?
+            refinement::refine(experiment, built, parameters, seed, &mut watch)?
         }
         _ => None,
     };

@@ -27,6 +27,14 @@ pub fn version(python: &str, package: &str) -> Option<String> {
     output.status.success().then(|| text.trim().to_owned())
 }
 
+/// Options with numbers, as arguments.
+pub fn options(numbers: &[(&str, usize)]) -> Vec<String> {
+    let words = numbers
+        .iter()
+        .map(|(option, number)| [(*option).to_owned(), number.to_string()]);
+    words.flatten().collect()
+}
+
 /// Runs a script, which prints a line of JSON with the smallest time `min_s`; `None`, said aloud, where it fails.
 pub fn run(python: &str, script: &Path, arguments: &[String]) -> Option<serde_json::Value> {
     let output = match Command::new(python).arg(script).args(arguments).output() {

@@ -333,7 +333,7 @@ pub(crate) struct Data<'a> {
     settings: &'a Settings,
     recording: Recording,
     /// What is compared, `[time, output]`.
-    pub(crate) values: Array2<f64>,
+    values: Array2<f64>,
     /// The part of the recording that is not compared, `[time, output]`.
     other: Array2<f64>,
     /// Mean and standard deviation of every output.
@@ -434,7 +434,7 @@ impl<'a> Data<'a> {
     }
 
     /// How far ahead the prediction error is measured: no further than there are data.
-    pub(crate) fn prediction_steps(&self) -> usize {
+    fn prediction_steps(&self) -> usize {
         let steps = self.settings.count("prediction_steps");
         steps.min(self.length() - 1).max(1)
     }
@@ -443,7 +443,7 @@ impl<'a> Data<'a> {
         self.inputs.ncols() > 0
     }
 
-    pub(crate) fn input(&self) -> RunInput<'_> {
+    fn input(&self) -> RunInput<'_> {
         if self.is_driven() {
             RunInput::Sequence(self.inputs.view())
         } else {
@@ -500,9 +500,7 @@ impl<'a> Data<'a> {
 
     /// All measures of a network and its orbit. `seed` gives the samples of mixtures.
     pub(super) fn measures(&self, map: &Network, orbit: &Orbit, seed: u64) -> Outcome<Measures> {
-        let steps = self.prediction_steps();
-        let prediction_error = prediction_error(map, self.values.view(), self.input(), steps)
-            .map_err(|error| failed("prediction error", error))?;
+        let prediction_error = self.prediction_error(map, self.length())?;
         let mut measures = Measures {
             orbit_length: Some(self.length() as u64),
             diverged: orbit.diverged,
@@ -515,6 +513,13 @@ impl<'a> Data<'a> {
                 self.distances(self.values.view(), compared, seed)?;
         }
         Ok(measures)
+    }
+
+    /// PE(n) from the first `rows` observations, all of them or less.
+    pub(crate) fn prediction_error(&self, map: &Network, rows: usize) -> Outcome<f64> {
+        let values = self.values.slice(s![..rows.min(self.length()), ..]);
+        prediction_error(map, values, self.input(), self.prediction_steps())
+            .map_err(|error| failed("prediction error", error))
     }
 
     /// D_stsp of the orbit of a network; `None` where it diverges, or the data are constant.

@@ -227,17 +227,16 @@ fn peer(python: &str, script: &Path, work: &Work, cell: &str) -> Option<f64> {
 
 /// As [`peer`], with more arguments.
 fn peer_with(python: &str, script: &Path, work: &Work, cell: &str, extra: &[&str]) -> Option<f64> {
-    let numbers = [
+    let numbers = peers::options(&[
         ("--repeat", 3),
         ("--hidden", work.hidden),
         ("--batch", BATCH),
         ("--T", work.steps),
         ("--ens", work.networks),
         ("--threads", work.threads),
-    ];
-    let numbers = numbers.map(|(option, number)| [option.to_owned(), number.to_string()]);
+    ]);
     let mut arguments = vec!["--cell".to_owned(), cell.to_owned()];
-    arguments.extend(numbers.into_iter().flatten());
+    arguments.extend(numbers);
     arguments.extend(extra.iter().map(|argument| (*argument).to_owned()));
     peers::run(python, script, &arguments)?["min_s"].as_f64()
 }

@@ -58,6 +58,8 @@ struct Recipe {
     name: &'static str,
     /// In the table.
     label: &'static str,
+    /// What it changes, where that is not the recording's experiment.
+    experiment: Option<&'static str>,
     changes: Vec<Assignment>,
     /// Keys that the recipe removes.
     removes: &'static [(&'static str, &'static str)],
@@ -82,11 +84,25 @@ impl Recipe {
         Recipe {
             name,
             label,
+            experiment: None,
             changes,
             removes: &[],
             published,
             snapshots: None,
         }
+    }
+}
+
+/// A recipe whose alpha does not fall to `end_alpha`.
+fn not_annealed(
+    name: &'static str,
+    label: &'static str,
+    published: &'static str,
+    changes: Vec<Assignment>,
+) -> Recipe {
+    Recipe {
+        removes: &[("training", "end_alpha")],
+        ..Recipe::new(name, label, published, changes)
     }
 }
 
@@ -119,51 +135,39 @@ const RECORDINGS: &[Recording] = &[
         recipes: || {
             vec![
                 Recipe::new("annealed", "GTF, alpha falls from 0.2 to 0.08", "-", vec![]),
-                Recipe {
-                    removes: &[("training", "end_alpha")],
-                    ..Recipe::new(
-                        "constant",
-                        "GTF, alpha 0.1",
-                        "0.26 / 0.081 / -",
-                        vec![number("alpha", 0.1)],
-                    )
-                },
-                Recipe {
-                    removes: &[("training", "end_alpha")],
-                    ..Recipe::new(
-                        "adaptive",
-                        "adaptive GTF, product upper bound",
-                        "0.26 / 0.081 / -",
-                        vec![
-                            number("alpha", 1.0),
-                            text("alpha_estimator", "product_upper_bound"),
-                        ],
-                    )
-                },
-                Recipe {
-                    removes: &[("training", "end_alpha")],
-                    ..Recipe::new(
-                        "sparse",
-                        "sparse forcing, every 76 steps (ln 2 / exponent)",
-                        "-",
-                        vec![
-                            text("method", "sparse_forcing"),
-                            integer("training", "forcing_interval", 76),
-                        ],
-                    )
-                },
-                Recipe {
-                    removes: &[("training", "end_alpha")],
-                    ..Recipe::new(
-                        "sparse_16",
-                        "sparse forcing, every 16 steps (the default of published code)",
-                        "-",
-                        vec![
-                            text("method", "sparse_forcing"),
-                            integer("training", "forcing_interval", 16),
-                        ],
-                    )
-                },
+                not_annealed(
+                    "constant",
+                    "GTF, alpha 0.1",
+                    "0.26 / 0.081 / -",
+                    vec![number("alpha", 0.1)],
+                ),
+                not_annealed(
+                    "adaptive",
+                    "adaptive GTF, product upper bound",
+                    "0.26 / 0.081 / -",
+                    vec![
+                        number("alpha", 1.0),
+                        text("alpha_estimator", "product_upper_bound"),
+                    ],
+                ),
+                not_annealed(
+                    "sparse",
+                    "sparse forcing, every 76 steps (ln 2 / exponent)",
+                    "-",
+                    vec![
+                        text("method", "sparse_forcing"),
+                        integer("training", "forcing_interval", 76),
+                    ],
+                ),
+                not_annealed(
+                    "sparse_16",
+                    "sparse forcing, every 16 steps (the default of published code)",
+                    "-",
+                    vec![
+                        text("method", "sparse_forcing"),
+                        integer("training", "forcing_interval", 16),
+                    ],
+                ),
             ]
         },
     },
@@ -203,17 +207,17 @@ const RECORDINGS: &[Recording] = &[
                         ],
                     )
                 },
-                Recipe::new(
-                    "refined",
-                    "GTF, alpha 0.3, learning rate from 3e-3 to 1e-5, 50,000 updates, then 1,500 candidates of refinement",
-                    "-",
-                    vec![
-                        number("learning_rate", 3e-3),
-                        number("end_learning_rate", 1e-5),
-                        integer("training", "updates", 50_000),
-                        integer("training", "refinement", 1500),
-                    ],
-                ),
+                Recipe {
+                    experiment: Some(include_str!(
+                        "../../../../assets/experiments/hess_2023/ecg_refined.toml"
+                    )),
+                    ..Recipe::new(
+                        "refined",
+                        "GTF, alpha 0.3, learning rate from 3e-3 to 1e-5, 50,000 updates, then 1,500 candidates of refinement",
+                        "-",
+                        vec![],
+                    )
+                },
                 Recipe::new(
                     "adaptive",
                     "adaptive GTF, product upper bound",
@@ -527,7 +531,7 @@ fn run(
     runs: &Path,
 ) -> Result<Results> {
     let name = format!("{}.toml", recording.name);
-    let mut text = recording.experiment.to_owned();
+    let mut text = recipe.experiment.unwrap_or(recording.experiment).to_owned();
     for (_, key) in recipe.removes {
         let lines = text
             .lines()

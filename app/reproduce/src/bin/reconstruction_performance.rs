@@ -134,7 +134,7 @@ fn ours(work: &Work) -> Result<f64> {
 
 /// Updates a second of a peer; `None`, said aloud, where it fails.
 fn peer(python: &str, script: &Path, library: &str, work: &Work) -> Option<f64> {
-    let numbers = [
+    let numbers = peers::options(&[
         ("--latent", work.latent),
         ("--hidden", work.hidden),
         ("--obs", work.dimensions),
@@ -142,10 +142,9 @@ fn peer(python: &str, script: &Path, library: &str, work: &Work) -> Option<f64> 
         ("--batch", BATCH),
         ("--threads", 1),
         ("--repeat", REPEATS),
-    ];
-    let numbers = numbers.map(|(option, number)| [option.to_owned(), number.to_string()]);
+    ]);
     let mut arguments = vec!["--lib".to_owned(), library.to_owned()];
-    arguments.extend(numbers.into_iter().flatten());
+    arguments.extend(numbers);
     Some(
         peers::run(python, script, &arguments)?["min_s"]
             .as_f64()?
