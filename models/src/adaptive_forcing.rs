@@ -23,6 +23,7 @@ use crate::matrix_functions::{
     add_product, complex_norm, logarithm, spectral_norm, spectral_norms,
 };
 use crate::network::Network;
+use crate::simd::vectorised;
 use nalgebra::{Complex, DMatrix};
 use ndarray::{Array2, ArrayView2, Axis, s};
 use nullcline_tasks::Trials;
@@ -265,40 +266,16 @@ impl Linearised {
                 lanes[k] = *x;
             }
         }
-        self.shallow(clipped, jacobians);
-    }
-
-    /// J = diag(a) + W1 diag(slopes) W2 of the shallow PLRNN at `self.states`: the same as the network's own, many times
-    /// as fast, because few slopes of the clipped cell differ from zero, the same ones in states that follow each other.
-    fn shallow(&self, clipped: bool, jacobians: &mut [Lanes]) {
-        let a = self.network.architecture();
-        let layout = a.layout();
-        let parameters = self.network.parameters();
-        let units = a.units;
-        let hidden = parameters[layout.hidden.clone()].chunks_exact(units);
-        let recurrent = self.recurrent_transposed.chunks_exact(units);
-        jacobians.fill([0.0; TOGETHER]);
-        for (i, a) in parameters[layout.unit.clone()].iter().enumerate() {
-            jacobians[i * units + i] = [*a; TOGETHER];
-        }
-        let thresholds = &parameters[layout.hidden_unit.clone()];
-        for ((from, to), h) in hidden.zip(recurrent).zip(thresholds) {
-            let mut g = [0.0; TOGETHER];
-            for (w, z) in from.iter().zip(&self.states) {
-                add_product(&mut g, &[*w; TOGETHER], z);
-            }
-            let above = |x: f64| if x > 0.0 { 1.0 } else { 0.0 };
-            let slopes = g.map(|g| above(g + h) - if clipped { above(g) } else { 0.0 });
-            if slopes == [0.0; TOGETHER] {
-                continue;
-            }
-            for (row, to) in jacobians.chunks_exact_mut(units).zip(to) {
-                let factors = slopes.map(|slope| slope * to);
-                for (out, from) in row.iter_mut().zip(from) {
-                    add_product(out, &factors, &[*from; TOGETHER]);
-                }
-            }
-        }
+        let layout = self.network.architecture().layout();
+        let of = |range: &Range<usize>| &self.network.parameters()[range.clone()];
+        let shallow = Shallow {
+            a: of(&layout.unit),
+            hidden: of(&layout.hidden),
+            thresholds: of(&layout.hidden_unit),
+            recurrent_transposed: &self.recurrent_transposed,
+            clipped,
+        };
+        shallow_jacobians(&shallow, &self.states, jacobians);
     }
 
     /// max |A_ii| + ||W|| s, s being a bound on the norm of what stands before W: ||W2|| of a hidden layer, whose slopes
@@ -322,6 +299,57 @@ impl Linearised {
             Layer::Absent | Layer::Units | Layer::CentredUnits => 1.0,
         };
         diagonal + recurrent * functions
+    }
+}
+
+/// A shallow PLRNN.
+struct Shallow<'a> {
+    /// [unit]
+    a: &'a [f64],
+    /// W2 [hidden, unit].
+    hidden: &'a [f64],
+    /// h2 [hidden].
+    thresholds: &'a [f64],
+    /// W1' [hidden, unit].
+    recurrent_transposed: &'a [f64],
+    clipped: bool,
+}
+
+vectorised! {
+    /// J = diag(a) + W1 diag(slopes) W2, [to, from], at states [unit] side by side: the same as the network's own, many
+    /// times as fast, because few slopes of the clipped cell differ from zero, the same ones in states that follow each
+    /// other.
+    fn shallow_jacobians(network: &Shallow<'_>, states: &[Lanes], jacobians: &mut [Lanes]) {
+        let units = network.a.len();
+        jacobians.fill([0.0; TOGETHER]);
+        for (i, a) in network.a.iter().enumerate() {
+            jacobians[i * units + i] = [*a; TOGETHER];
+        }
+        let hidden = network.hidden.chunks_exact(units);
+        let recurrent = network.recurrent_transposed.chunks_exact(units);
+        for ((from, to), h) in hidden.zip(recurrent).zip(network.thresholds) {
+            let mut g = [0.0; TOGETHER];
+            for (w, z) in from.iter().zip(states) {
+                add_product(&mut g, &[*w; TOGETHER], z);
+            }
+            let above = |x: f64| if x > 0.0 { 1.0 } else { 0.0 };
+            let mut slopes = [0.0; TOGETHER];
+            for (slope, g) in slopes.iter_mut().zip(g) {
+                *slope = above(g + h) - if network.clipped { above(g) } else { 0.0 };
+            }
+            if slopes == [0.0; TOGETHER] {
+                continue;
+            }
+            for (row, to) in jacobians.chunks_exact_mut(units).zip(to) {
+                let mut factors = slopes;
+                for factor in &mut factors {
+                    *factor *= to;
+                }
+                for (out, from) in row.iter_mut().zip(from) {
+                    add_product(out, &factors, &[*from; TOGETHER]);
+                }
+            }
+        }
     }
 }
 

@@ -237,11 +237,15 @@ impl Architecture {
     }
 
     /// Where parameter `k` of function `l` of the layer lies, from the start of [`Layout::hidden_unit`].
+    #[inline]
     pub(crate) fn layer_parameter(&self, k: usize, l: usize) -> usize {
+        if k == 0 {
+            return l;
+        }
         let at = k * self.layer_functions();
         match self.cell.shape().layer {
             // The second is the same in all units.
-            Layer::Bases if k > 0 => at + l % self.bases(),
+            Layer::Bases => at + l % self.bases(),
             _ => at + l,
         }
     }

@@ -1,5 +1,6 @@
 //! Functions of small dense matrices: the spectral norm, and the principal logarithm.
 
+use crate::simd::vectorised;
 use nalgebra::{Complex, ComplexField, DMatrix};
 
 /// How often M' M is squared.
@@ -12,69 +13,72 @@ pub fn spectral_norm(matrix: &[f64], columns: usize) -> f64 {
     norm
 }
 
-/// [`spectral_norm`] of K matrices at once, entry by entry side by side.
-///
-/// The largest eigenvalue of G = M' M, from the power 2^14 of G by repeated squaring: its longest column v is, to as
-/// many digits as the two largest eigenvalues differ in, the eigenvector, and v' G v / v' v lies between them where they
-/// do not. Jacobians of slow flows are near the identity, where iterating on vectors would take thousands of steps.
-pub fn spectral_norms<const K: usize>(matrices: &[[f64; K]], columns: usize) -> [f64; K] {
-    let n = columns;
-    let mut gram = vec![[0.0; K]; n * n];
-    for row in matrices.chunks_exact(n.max(1)) {
-        for (out, x) in gram.chunks_exact_mut(n).zip(row) {
-            for (out, y) in out.iter_mut().zip(row) {
-                add_product(out, x, y);
-            }
-        }
-    }
-    let trace = trace_of(&gram, n);
-    // Of matrices of zeros and of what is not finite nothing more is made: what they give is put in at the end.
-    let scale = trace.map(f64::recip);
-    for x in &mut gram {
-        *x = product(x, &scale);
-    }
-    let mut power = gram.clone();
-    let mut square = gram.clone();
-    for _ in 0..SQUARINGS {
-        // The power is symmetric: its rows are its columns, and half of the square is enough.
-        for i in 0..n {
-            for j in i..n {
-                let mut sum = [0.0; K];
-                for (x, y) in power[i * n..][..n].iter().zip(&power[j * n..][..n]) {
-                    add_product(&mut sum, x, y);
+vectorised! {
+    /// [`spectral_norm`] of K matrices at once, entry by entry side by side.
+    ///
+    /// The largest eigenvalue of G = M' M, from the power 2^14 of G by repeated squaring: its longest column v is, to as
+    /// many digits as the two largest eigenvalues differ in, the eigenvector, and v' G v / v' v lies between them where they
+    /// do not. Jacobians of slow flows are near the identity, where iterating on vectors would take thousands of steps.
+    pub(crate) fn spectral_norms<const K: usize>(matrices: &[[f64; K]], columns: usize) -> [f64; K] {
+        let n = columns;
+        let mut gram = vec![[0.0; K]; n * n];
+        for row in matrices.chunks_exact(n.max(1)) {
+            for (out, x) in gram.chunks_exact_mut(n).zip(row) {
+                for (out, y) in out.iter_mut().zip(row) {
+                    add_product(out, x, y);
                 }
-                square[i * n + j] = sum;
-                square[j * n + i] = sum;
             }
         }
-        // Of a positive matrix the trace bounds every entry, and the largest eigenvalue is at least 1 / n of it.
-        let scale = trace_of(&square, n).map(f64::recip);
-        for (p, s) in power.iter_mut().zip(&square) {
-            *p = product(s, &scale);
+        let trace = trace_of(&gram, n);
+        // Of matrices of zeros and of what is not finite nothing more is made: what they give is put in at the end.
+        let scale = trace.map(f64::recip);
+        for x in &mut gram {
+            *x = product(x, &scale);
         }
+        let mut power = gram.clone();
+        let mut square = gram.clone();
+        for _ in 0..SQUARINGS {
+            // The power is symmetric: its rows are its columns, and half of the square is enough.
+            for i in 0..n {
+                for j in i..n {
+                    let mut sum = [0.0; K];
+                    for (x, y) in power[i * n..][..n].iter().zip(&power[j * n..][..n]) {
+                        add_product(&mut sum, x, y);
+                    }
+                    square[i * n + j] = sum;
+                    square[j * n + i] = sum;
+                }
+            }
+            // Of a positive matrix the trace bounds every entry, and the largest eigenvalue is at least 1 / n of it.
+            let scale = trace_of(&square, n).map(f64::recip);
+            for (p, s) in power.iter_mut().zip(&square) {
+                *p = product(s, &scale);
+            }
+        }
+        std::array::from_fn(|k| {
+            if !trace[k].is_finite() {
+                return f64::NAN;
+            }
+            if trace[k] == 0.0 {
+                return 0.0;
+            }
+            let diagonal = |i: usize| power[i * n + i][k];
+            let longest = (0..n)
+                .max_by(|&i, &j| diagonal(i).total_cmp(&diagonal(j)))
+                .unwrap_or(0);
+            let v = &power[longest * n..][..n];
+            let image: f64 = gram
+                .chunks_exact(n)
+                .zip(v)
+                .map(|(row, x)| x[k] * row.iter().zip(v).map(|(g, y)| g[k] * y[k]).sum::<f64>())
+                .sum();
+            let length: f64 = v.iter().map(|x| x[k] * x[k]).sum();
+            (trace[k] * image / length).sqrt()
+        })
     }
-    std::array::from_fn(|k| {
-        if !trace[k].is_finite() {
-            return f64::NAN;
-        }
-        if trace[k] == 0.0 {
-            return 0.0;
-        }
-        let diagonal = |i: usize| power[i * n + i][k];
-        let longest = (0..n)
-            .max_by(|&i, &j| diagonal(i).total_cmp(&diagonal(j)))
-            .unwrap_or(0);
-        let v = &power[longest * n..][..n];
-        let image: f64 = gram
-            .chunks_exact(n)
-            .zip(v)
-            .map(|(row, x)| x[k] * row.iter().zip(v).map(|(g, y)| g[k] * y[k]).sum::<f64>())
-            .sum();
-        let length: f64 = v.iter().map(|x| x[k] * x[k]).sum();
-        (trace[k] * image / length).sqrt()
-    })
 }
 
+#[inline(always)]
 fn trace_of<const K: usize>(matrices: &[[f64; K]], n: usize) -> [f64; K] {
     let mut trace = [0.0; K];
     for i in 0..n {
@@ -83,11 +87,13 @@ fn trace_of<const K: usize>(matrices: &[[f64; K]], n: usize) -> [f64; K] {
     trace
 }
 
+#[inline(always)]
 fn product<const K: usize>(x: &[f64; K], y: &[f64; K]) -> [f64; K] {
     std::array::from_fn(|k| x[k] * y[k])
 }
 
 /// sum += x y, number by number.
+#[inline(always)]
 pub(crate) fn add_product<const K: usize>(sum: &mut [f64; K], x: &[f64; K], y: &[f64; K]) {
     for ((sum, x), y) in sum.iter_mut().zip(x).zip(y) {
         *sum += x * y;

@@ -14,9 +14,10 @@ pub use lesion::Lesion;
 use crate::architecture::{Architecture, CellKind, Layout, Readout, with_cell};
 use crate::cells::{Cell, Layer, MAX_SLOTS};
 use crate::interval::{self, Interval};
-use crate::linear::{pseudo_inverse, transposed};
+use crate::linear::{add_product_by_columns, add_product_by_rows, pseudo_inverse, transposed};
 use crate::scalar::{Dual, Scalar};
 use ndarray::{Array2, ArrayView2};
+use smallvec::SmallVec;
 
 /// A network with its parameters in f64.
 #[derive(Clone, Debug)]
@@ -104,10 +105,33 @@ fn hidden_value<C: Cell, T: Scalar>(g: T, c: &[T]) -> T {
     q[0]
 }
 
+/// A matrix by columns, [from, to], and where it is at hand by rows.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    columns: &'a [f64],
+    rows: Option<&'a [f64]>,
+}
+
+impl<'a> Matrix<'a> {
+    fn by_columns(columns: &'a [f64]) -> Self {
+        Matrix {
+            columns,
+            rows: None,
+        }
+    }
+}
+
+/// A column of no more than this fills no vector registers, and what it is added to waits for the column before it.
+const FEW_ROWS: usize = 16;
+
+/// What a step computes on its way lies on the stack where it is no more than this: an allocation takes as long as the
+/// arithmetic of a small network.
+const ON_STACK: usize = 1024;
+
 /// A number type in which a whole network can be stepped: the weights are f64, the state is not.
 trait Number: Scalar {
-    /// y += M x with M given by columns.
-    fn add_product(columns: &[f64], x: &[Self], y: &mut [Self]);
+    /// y += M x.
+    fn add_product(matrix: Matrix<'_>, x: &[Self], y: &mut [Self]);
     /// dq / dg of a hidden unit with parameters `c`.
     fn hidden_slope<C: Cell>(g: Self, q: Self, c: &[Self]) -> Self;
     /// The derivatives of a unit that has been updated.
@@ -115,14 +139,12 @@ trait Number: Scalar {
 }
 
 impl Number for f64 {
-    fn add_product(columns: &[f64], x: &[f64], y: &mut [f64]) {
-        let rows = y.len();
-        for (&xj, column) in x.iter().zip(columns.chunks_exact(rows.max(1))) {
-            if xj != 0.0 {
-                for (yi, mij) in y.iter_mut().zip(column) {
-                    *yi += mij * xj;
-                }
+    fn add_product(matrix: Matrix<'_>, x: &[f64], y: &mut [f64]) {
+        match matrix.rows {
+            Some(rows) if y.len() <= FEW_ROWS && y.len() < x.len() => {
+                add_product_by_rows(rows, x, y);
             }
+            _ => add_product_by_columns(matrix.columns, x, y),
         }
     }
 
@@ -169,8 +191,8 @@ impl Number for f64 {
 }
 
 impl Number for Interval {
-    fn add_product(columns: &[f64], x: &[Interval], y: &mut [Interval]) {
-        interval::add_product(columns, x, y);
+    fn add_product(matrix: Matrix<'_>, x: &[Interval], y: &mut [Interval]) {
+        interval::add_product(matrix.columns, x, y);
     }
 
     fn hidden_slope<C: Cell>(g: Interval, _q: Interval, c: &[Interval]) -> Interval {
@@ -360,7 +382,7 @@ impl Network {
         let active = |x: f64| x > 0.0;
         // Rows of M x, M given by columns.
         let product = |columns: &[f64], x: &[f64], mut y: Vec<f64>| {
-            f64::add_product(columns, x, &mut y);
+            add_product_by_columns(columns, x, &mut y);
             y
         };
         match a.cell {
@@ -402,7 +424,8 @@ impl Network {
                 Some(region)
             }
             CellKind::Plrnn | CellKind::MeanCentredPlrnn => {
-                let arguments = self.layer_arguments(self.rates(state));
+                let mut arguments = vec![0.0; a.units];
+                self.layer_arguments(&self.rates(state), &mut arguments);
                 Some(arguments.into_iter().map(active).collect())
             }
             CellKind::AlmostLinearRnn => {
@@ -488,7 +511,9 @@ impl Network {
     /// pinv(R) (x - d) for a linear readout; the observation itself, then the learned map of it, for the
     /// identity. State variables beyond the first are zero.
     pub fn state_from_observation(&self, observation: &[f64]) -> Vec<f64> {
-        self.implied_state(&self.inverse_readout(), observation)
+        let mut state = vec![0.0; self.state_dim()];
+        self.imply_state(&self.inverse_readout(), observation, &mut state);
+        state
     }
 
     /// The states [time, state] that observations [time, output] imply: row by row
@@ -498,14 +523,20 @@ impl Network {
     /// If the observations have not as many columns as there are outputs.
     pub fn states_from_observations(&self, observations: ArrayView2<f64>) -> Array2<f64> {
         let inverse = self.inverse_readout();
-        let mut states = Array2::zeros((observations.nrows(), self.state_dim()));
-        for (observation, mut state) in observations.rows().into_iter().zip(states.rows_mut()) {
-            let implied = self.implied_state(&inverse, &observation.to_vec());
-            for (out, x) in state.iter_mut().zip(implied) {
-                *out = x;
+        let dim = self.state_dim();
+        let mut observation = vec![0.0; observations.ncols()];
+        let mut states = vec![0.0; observations.nrows() * dim];
+        for (row, state) in observations
+            .rows()
+            .into_iter()
+            .zip(states.chunks_exact_mut(dim))
+        {
+            for (out, x) in observation.iter_mut().zip(row) {
+                *out = *x;
             }
+            self.imply_state(&inverse, &observation, state);
         }
-        states
+        Array2::from_shape_fn((observations.nrows(), dim), |(t, i)| states[t * dim + i])
     }
 
     /// pinv(R), row-major [unit, output]; empty for the identity, which needs none.
@@ -520,28 +551,27 @@ impl Network {
         }
     }
 
-    fn implied_state(&self, inverse: &[f64], observation: &[f64]) -> Vec<f64> {
-        let mut state = vec![0.0; self.state_dim()];
+    /// Writes the state that an observation implies over zeros.
+    fn imply_state(&self, inverse: &[f64], observation: &[f64], state: &mut [f64]) {
         let (units, outputs) = (self.architecture.units, self.architecture.outputs);
         if self.architecture.readout == Readout::Identity {
             let observed = outputs.min(units);
             state[..observed].copy_from_slice(&observation[..observed]);
             let map = &self.parameters[self.layout.initial.clone()];
-            for (i, row) in map.chunks_exact(outputs).enumerate() {
-                state[observed + i] = row.iter().zip(observation).map(|(l, x)| l * x).sum();
+            for (state, row) in state[observed..].iter_mut().zip(map.chunks_exact(outputs)) {
+                *state = row.iter().zip(observation).map(|(l, x)| l * x).sum();
             }
-            return state;
+            return;
         }
         let bias = &self.parameters[self.layout.readout_bias.clone()];
-        for (i, row) in inverse.chunks_exact(outputs).enumerate() {
-            state[i] = row
+        for (state, row) in state.iter_mut().zip(inverse.chunks_exact(outputs)) {
+            *state = row
                 .iter()
                 .zip(observation)
                 .enumerate()
                 .map(|(o, (p, x))| p * (x - bias.get(o).copied().unwrap_or(0.0)))
                 .sum();
         }
-        state
     }
 
     /// States [time + 1, state] from an initial state under inputs [time, input]; row 0 is the initial state.
@@ -593,34 +623,36 @@ impl Network {
         c
     }
 
-    /// The arguments g of the layer before W: Wh r, r, or r - mean(r).
-    fn layer_arguments<T: Number>(&self, rates: Vec<T>) -> Vec<T> {
+    /// The arguments g of the layer before W, [column of W]: Wh r, r, or r - mean(r).
+    fn layer_arguments<T: Number>(&self, rates: &[T], g: &mut [T]) {
         match self.architecture.cell.shape().layer {
             Layer::Hidden => {
-                let mut g = vec![T::constant(0.0); self.architecture.hidden];
-                T::add_product(&self.hidden_columns, &rates, &mut g);
-                g
+                g.fill(T::constant(0.0));
+                T::add_product(Matrix::by_columns(&self.hidden_columns), rates, g);
             }
             Layer::CentredUnits => {
                 let sum = rates.iter().fold(T::constant(0.0), |sum, &rate| sum + rate);
                 let mean = sum / T::constant(rates.len() as f64);
-                rates.into_iter().map(|rate| rate - mean).collect()
+                for (g, &rate) in g.iter_mut().zip(rates) {
+                    *g = rate - mean;
+                }
             }
-            Layer::Absent | Layer::Units | Layer::Bases => rates,
+            Layer::Absent | Layer::Units | Layer::Bases => g.copy_from_slice(rates),
         }
     }
 
-    /// q, what W multiplies, from the rates: the sum of the layer's functions of each argument, by `function`, which
-    /// is given an argument and parameters; and with `slopes` the derivative of each q by its argument.
+    /// q, what W multiplies, [column of W], from the rates: the sum of the layer's functions of each argument, by
+    /// `function`, which is given an argument and parameters; and with `slopes` the derivative of each q by its argument.
     fn presynaptic<C: Cell, T: Number>(
         &self,
-        rates: Vec<T>,
+        rates: &[T],
+        q: &mut [T],
         mut slopes: Option<&mut [T]>,
         function: impl Fn(T, &[T]) -> T,
-    ) -> Vec<T> {
-        let mut q = self.layer_arguments(rates);
+    ) {
+        self.layer_arguments(rates, q);
         if !C::HAS_LAYER {
-            return q;
+            return;
         }
         let bases = self.architecture.bases();
         for (i, value) in q.iter_mut().enumerate() {
@@ -637,7 +669,6 @@ impl Network {
                 }
             }
         }
-        q
     }
 
     fn state_of_unit<C: Cell, T: Scalar>(&self, state: &[T], i: usize) -> Slots<T> {
@@ -685,18 +716,26 @@ impl Network {
     }
 
     /// zr and zx, [gate, unit], from what stands before W and from the input.
-    fn gates<T: Number>(&self, presynaptic: &[T], input: &[f64]) -> (Vec<T>, Vec<T>) {
-        let rows = self.architecture.cell.shape().gates * self.architecture.units;
-        let mut recurrent = vec![T::constant(0.0); rows];
-        T::add_product(&self.recurrent_columns, presynaptic, &mut recurrent);
-        let mut from_input = vec![T::constant(0.0); rows];
+    fn gates<T: Number>(
+        &self,
+        presynaptic: &[T],
+        input: &[f64],
+        recurrent: &mut [T],
+        from_input: &mut [T],
+    ) {
+        let weights = Matrix {
+            columns: &self.recurrent_columns,
+            rows: Some(&self.parameters[self.layout.recurrent.clone()]),
+        };
+        recurrent.fill(T::constant(0.0));
+        T::add_product(weights, presynaptic, recurrent);
+        from_input.fill(T::constant(0.0));
         let bias = &self.parameters[self.layout.bias.clone()];
         for (z, &bias) in from_input.iter_mut().zip(bias) {
             *z = T::constant(bias);
         }
-        let input: Vec<T> = input.iter().map(|&u| T::constant(u)).collect();
-        T::add_product(&self.input_columns, &input, &mut from_input);
-        (recurrent, from_input)
+        let input: SmallVec<[T; 16]> = input.iter().map(|&u| T::constant(u)).collect();
+        T::add_product(Matrix::by_columns(&self.input_columns), &input, from_input);
     }
 
     /// The step, and with `slopes` its local derivatives.
@@ -710,12 +749,21 @@ impl Network {
         let units = self.architecture.units;
         let (states, gates) = (C::STATES, C::GATES);
         let zero = T::constant(0.0);
-        let rates: Vec<T> = (0..units).map(|i| self.rate_of::<C, T>(state, i)).collect();
+        let columns = self.architecture.recurrent_columns();
+        // `from_elem` would be copied as a whole.
+        let mut on_the_way: SmallVec<[T; ON_STACK]> = SmallVec::new();
+        on_the_way.resize(units + columns + 2 * gates * units, zero);
+        let (rates, rest) = on_the_way.split_at_mut(units);
+        let (presynaptic, rest) = rest.split_at_mut(columns);
+        let (recurrent, from_input) = rest.split_at_mut(gates * units);
+        for (i, rate) in rates.iter_mut().enumerate() {
+            *rate = self.rate_of::<C, T>(state, i);
+        }
         let of_layer = slopes
             .as_deref_mut()
             .map(|step| &mut step.hidden_slopes[..]);
-        let presynaptic = self.presynaptic::<C, T>(rates, of_layer, hidden_value::<C, T>);
-        let (recurrent, from_input) = self.gates::<T>(&presynaptic, input);
+        self.presynaptic::<C, T>(rates, presynaptic, of_layer, hidden_value::<C, T>);
+        self.gates::<T>(presynaptic, input, recurrent, from_input);
         for i in 0..units {
             let mut unit = Unit {
                 s: [zero; MAX_SLOTS],

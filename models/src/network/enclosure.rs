@@ -144,8 +144,12 @@ impl Network {
             let rates: Vec<Interval> = (0..units)
                 .map(|i| self.rate_of::<C, Interval>(&state, i))
                 .collect();
-            let presynaptic = self.presynaptic::<C, Interval>(rates, None, hidden_range::<C>);
-            let (recurrent, from_input) = self.gates::<Interval>(&presynaptic, input);
+            let zeros = |count: usize| vec![Interval::point(0.0); count];
+            let mut presynaptic = zeros(self.architecture.recurrent_columns());
+            self.presynaptic::<C, Interval>(&rates, &mut presynaptic, None, hidden_range::<C>);
+            let mut recurrent = zeros(C::GATES * units);
+            let mut from_input = zeros(C::GATES * units);
+            self.gates::<Interval>(&presynaptic, input, &mut recurrent, &mut from_input);
             let pick = |from: &[Interval], count: usize, i: usize| {
                 let mut slots = [Interval::point(0.0); MAX_SLOTS];
                 for (k, slot) in slots.iter_mut().take(count).enumerate() {
