@@ -18,10 +18,8 @@
 
 use crate::architecture::{Architecture, CellKind, Readout};
 use crate::cells::Layer;
-use crate::linear::transposed;
-use crate::matrix_functions::{
-    add_product, complex_norm, logarithm, spectral_norm, spectral_norms,
-};
+use crate::linear::{add_products, transposed};
+use crate::matrix_functions::{complex_norm, logarithm, spectral_norm, spectral_norms};
 use crate::network::Network;
 use crate::simd::vectorised;
 use nalgebra::{Complex, DMatrix};
@@ -203,6 +201,8 @@ struct Linearised {
     next: Vec<f64>,
     jacobian: Vec<f64>,
     states: Vec<Lanes>,
+    /// Hidden units whose slope is not zero at every one of the states, with their slopes.
+    sloped: Vec<(usize, Lanes)>,
     /// W' [recurrent columns, gate rows].
     recurrent_transposed: Vec<f64>,
 }
@@ -218,6 +218,7 @@ impl Linearised {
             next: vec![0.0; architecture.state_dim()],
             jacobian: vec![0.0; architecture.state_dim().pow(2)],
             states: vec![[0.0; TOGETHER]; architecture.state_dim()],
+            sloped: Vec::new(),
             recurrent_transposed,
             network,
         }
@@ -275,7 +276,7 @@ impl Linearised {
             recurrent_transposed: &self.recurrent_transposed,
             clipped,
         };
-        shallow_jacobians(&shallow, &self.states, jacobians);
+        shallow_jacobians(&shallow, &self.states, &mut self.sloped, jacobians);
     }
 
     /// max |A_ii| + ||W|| s, s being a bound on the norm of what stands before W: ||W2|| of a hidden layer, whose slopes
@@ -318,36 +319,37 @@ struct Shallow<'a> {
 vectorised! {
     /// J = diag(a) + W1 diag(slopes) W2, [to, from], at states [unit] side by side: the same as the network's own, many
     /// times as fast, because few slopes of the clipped cell differ from zero, the same ones in states that follow each
-    /// other.
-    fn shallow_jacobians(network: &Shallow<'_>, states: &[Lanes], jacobians: &mut [Lanes]) {
+    /// other. Those go to `sloped`.
+    fn shallow_jacobians(
+        network: &Shallow<'_>,
+        states: &[Lanes],
+        sloped: &mut Vec<(usize, Lanes)>,
+        jacobians: &mut [Lanes],
+    ) {
         let units = network.a.len();
-        jacobians.fill([0.0; TOGETHER]);
-        for (i, a) in network.a.iter().enumerate() {
-            jacobians[i * units + i] = [*a; TOGETHER];
-        }
-        let hidden = network.hidden.chunks_exact(units);
-        let recurrent = network.recurrent_transposed.chunks_exact(units);
-        for ((from, to), h) in hidden.zip(recurrent).zip(network.thresholds) {
+        let above = |x: f64| if x > 0.0 { 1.0 } else { 0.0 };
+        sloped.clear();
+        let hidden = network.hidden.chunks_exact(units).zip(network.thresholds);
+        for (l, (from, h)) in hidden.enumerate() {
             let mut g = [0.0; TOGETHER];
             for (w, z) in from.iter().zip(states) {
-                add_product(&mut g, &[*w; TOGETHER], z);
+                add_products(&mut g, &[*w; TOGETHER], z);
             }
-            let above = |x: f64| if x > 0.0 { 1.0 } else { 0.0 };
-            let mut slopes = [0.0; TOGETHER];
-            for (slope, g) in slopes.iter_mut().zip(g) {
-                *slope = above(g + h) - if network.clipped { above(g) } else { 0.0 };
+            let slopes: Lanes = std::array::from_fn(|k| {
+                above(g[k] + h) - if network.clipped { above(g[k]) } else { 0.0 }
+            });
+            if slopes != [0.0; TOGETHER] {
+                sloped.push((l, slopes));
             }
-            if slopes == [0.0; TOGETHER] {
-                continue;
-            }
-            for (row, to) in jacobians.chunks_exact_mut(units).zip(to) {
-                let mut factors = slopes;
-                for factor in &mut factors {
-                    *factor *= to;
+        }
+        for (i, row) in jacobians.chunks_exact_mut(units).enumerate() {
+            for (j, out) in row.iter_mut().enumerate() {
+                let mut sum = [if i == j { network.a[i] } else { 0.0 }; TOGETHER];
+                for (l, slopes) in sloped.iter() {
+                    let weight = network.recurrent_transposed[l * units + i] * network.hidden[l * units + j];
+                    add_products(&mut sum, slopes, &[weight; TOGETHER]);
                 }
-                for (out, from) in row.iter_mut().zip(from) {
-                    add_product(out, &factors, &[*from; TOGETHER]);
-                }
+                *out = sum;
             }
         }
     }

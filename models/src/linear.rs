@@ -48,27 +48,36 @@ vectorised! {
     /// the processor.
     pub(crate) fn add_product_by_rows(rows: &[f64], x: &[f64], y: &mut [f64]) {
         let (whole, rest) = x.as_chunks::<PARTIAL_SUMS>();
+        let last = padded(rest);
         for (yi, row) in y.iter_mut().zip(rows.chunks_exact(x.len().max(1))) {
-            let (row, rest_of_row) = row.as_chunks::<PARTIAL_SUMS>();
+            let (row, rest) = row.as_chunks::<PARTIAL_SUMS>();
             let mut sums = [0.0; PARTIAL_SUMS];
             for (m, x) in row.iter().zip(whole) {
-                for ((sum, m), x) in sums.iter_mut().zip(m).zip(x) {
-                    *sum += m * x;
-                }
+                add_products(&mut sums, m, x);
             }
-            for ((sum, m), x) in sums.iter_mut().zip(rest_of_row).zip(rest) {
-                *sum += m * x;
-            }
-            let mut parts = PARTIAL_SUMS;
-            while parts > 1 {
-                parts /= 2;
-                let (low, high) = sums.split_at_mut(parts);
-                for (low, high) in low.iter_mut().zip(high) {
-                    *low += *high;
-                }
-            }
-            *yi += sums[0];
+            add_products(&mut sums, &padded(rest), &last);
+            let eight: [f64; 8] = std::array::from_fn(|k| sums[k] + sums[k + 8]);
+            let four: [f64; 4] = std::array::from_fn(|k| eight[k] + eight[k + 4]);
+            *yi += (four[0] + four[2]) + (four[1] + four[3]);
         }
+    }
+}
+
+/// What is left of a row, and zeros.
+#[inline(always)]
+fn padded(rest: &[f64]) -> [f64; PARTIAL_SUMS] {
+    let mut whole = [0.0; PARTIAL_SUMS];
+    for (to, from) in whole.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    whole
+}
+
+/// sums += x y, number by number.
+#[inline(always)]
+pub(crate) fn add_products<const K: usize>(sums: &mut [f64; K], x: &[f64; K], y: &[f64; K]) {
+    for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+        *sum += x * y;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Functions of small dense matrices: the spectral norm, and the principal logarithm.
 
+use crate::linear::add_products;
 use crate::simd::vectorised;
 use nalgebra::{Complex, ComplexField, DMatrix};
 
@@ -25,7 +26,7 @@ vectorised! {
         for row in matrices.chunks_exact(n.max(1)) {
             for (out, x) in gram.chunks_exact_mut(n).zip(row) {
                 for (out, y) in out.iter_mut().zip(row) {
-                    add_product(out, x, y);
+                    add_products(out, x, y);
                 }
             }
         }
@@ -43,7 +44,7 @@ vectorised! {
                 for j in i..n {
                     let mut sum = [0.0; K];
                     for (x, y) in power[i * n..][..n].iter().zip(&power[j * n..][..n]) {
-                        add_product(&mut sum, x, y);
+                        add_products(&mut sum, x, y);
                     }
                     square[i * n + j] = sum;
                     square[j * n + i] = sum;
@@ -82,7 +83,7 @@ vectorised! {
 fn trace_of<const K: usize>(matrices: &[[f64; K]], n: usize) -> [f64; K] {
     let mut trace = [0.0; K];
     for i in 0..n {
-        add_product(&mut trace, &matrices[i * n + i], &[1.0; K]);
+        add_products(&mut trace, &matrices[i * n + i], &[1.0; K]);
     }
     trace
 }
@@ -90,14 +91,6 @@ fn trace_of<const K: usize>(matrices: &[[f64; K]], n: usize) -> [f64; K] {
 #[inline(always)]
 fn product<const K: usize>(x: &[f64; K], y: &[f64; K]) -> [f64; K] {
     std::array::from_fn(|k| x[k] * y[k])
-}
-
-/// sum += x y, number by number.
-#[inline(always)]
-pub(crate) fn add_product<const K: usize>(sum: &mut [f64; K], x: &[f64; K], y: &[f64; K]) {
-    for ((sum, x), y) in sum.iter_mut().zip(x).zip(y) {
-        *sum += x * y;
-    }
 }
 
 /// ||M||_2 of a complex matrix; NaN where an entry is not finite.
