@@ -346,7 +346,8 @@ vectorised! {
             for (j, out) in row.iter_mut().enumerate() {
                 let mut sum = [if i == j { network.a[i] } else { 0.0 }; TOGETHER];
                 for (l, slopes) in sloped.iter() {
-                    let weight = network.recurrent_transposed[l * units + i] * network.hidden[l * units + j];
+                    let (to, from) = (l * units + i, l * units + j);
+                    let weight = network.recurrent_transposed[to] * network.hidden[from];
                     add_products(&mut sum, slopes, &[weight; TOGETHER]);
                 }
                 *out = sum;
