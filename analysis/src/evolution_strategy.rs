@@ -82,15 +82,15 @@ pub fn minimise(
     }
     let rates = Rates::of(n);
     let mut best: Vec<(Vec<f64>, f64)> = Vec::new();
-    let mut evaluations = 0;
+    let generations = settings.evaluations / rates.candidates;
     let mut mean = DVector::from_column_slice(start);
     let mut sigma = settings.spread;
     let mut covariance = DMatrix::<f64>::identity(n, n);
     let mut path_sigma = DVector::<f64>::zeros(n);
     let mut path_c = DVector::<f64>::zeros(n);
-    let mut generation = 0;
-    while evaluations + rates.candidates <= settings.evaluations {
-        Error::check_watch(watch, evaluations as f64 / settings.evaluations as f64)?;
+    for generation in 0..generations {
+        let made = generation * rates.candidates;
+        Error::check_watch(watch, made as f64 / settings.evaluations as f64)?;
         // C = B D^2 B'. Rounding must not make a variance negative.
         let eigen = SymmetricEigen::try_new(covariance.clone(), f64::EPSILON, ITERATIONS * n)
             .ok_or(Error::EigenvaluesNotConverged)?;
@@ -116,7 +116,6 @@ pub fn minimise(
             .collect();
         let mut order: Vec<usize> = (0..rates.candidates).collect();
         order.sort_by(|&i, &j| values[i].total_cmp(&values[j]));
-        evaluations += rates.candidates;
         best.extend(
             order
                 .iter()
@@ -124,7 +123,6 @@ pub fn minimise(
         );
         best.sort_by(|a, b| a.1.total_cmp(&b.1));
         best.truncate(settings.kept);
-        generation += 1;
 
         let chosen = order.iter().zip(&rates.weights);
         let step: DVector<f64> = chosen.clone().map(|(&i, &w)| &steps[i] * w).sum();
@@ -133,7 +131,7 @@ pub fn minimise(
         path_sigma = path_sigma * (1.0 - rates.c_sigma)
             + whitened * (rates.c_sigma * (2.0 - rates.c_sigma) * rates.mu_eff).sqrt();
         // The path has not grown for want of time to do so, but because the steps agree: the covariance waits.
-        let grown = 1.0 - (1.0 - rates.c_sigma).powf(2.0 * generation as f64);
+        let grown = 1.0 - (1.0 - rates.c_sigma).powf(2.0 * (generation + 1) as f64);
         let is_short =
             path_sigma.norm() / grown.sqrt() < (1.4 + 2.0 / (n as f64 + 1.0)) * rates.expected_norm;
         let h = f64::from(u8::from(is_short));
@@ -151,7 +149,7 @@ pub fn minimise(
     Ok(Search {
         mean: mean.as_slice().to_vec(),
         best,
-        evaluations,
+        evaluations: generations * rates.candidates,
     })
 }
 

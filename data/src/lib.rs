@@ -14,6 +14,7 @@ pub mod run_folder;
 pub mod settings;
 pub mod tensors;
 pub mod torch_archive;
+mod vectorised;
 mod zip_archive;
 
 pub use atomic::{write_atomically, write_atomically_with};

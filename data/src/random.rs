@@ -97,54 +97,39 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 /// Blocks that [`Random`] makes at a time: their rounds run side by side in vector registers.
 const BLOCKS: usize = 8;
 
-/// The words of [`BLOCKS`] blocks from a counter on, whose first word counts blocks; each as
-/// [`philox4x32_10`] gives it.
-#[inline(never)]
-fn philox_blocks(counter: [u32; 4], key: [u32; 2]) -> [u32; 4 * BLOCKS] {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2")]
-        fn with_avx2(counter: [u32; 4], key: [u32; 2]) -> [u32; 4 * BLOCKS] {
-            philox_rounds(counter, key)
+crate::vectorised! {
+    /// The words of [`BLOCKS`] blocks from a counter on, whose first word counts blocks; each as
+    /// [`philox4x32_10`] gives it.
+    #[inline(never)]
+    fn philox_blocks(counter: [u32; 4], key: [u32; 2]) -> [u32; 4 * BLOCKS] {
+        let [c0, c1, c2, c3] = counter;
+        let mut c = [[c0; BLOCKS], [c1; BLOCKS], [c2; BLOCKS], [c3; BLOCKS]];
+        for (block, word) in c[0].iter_mut().enumerate() {
+            *word = word.wrapping_add(block as u32);
         }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: detected.
-            return unsafe { with_avx2(counter, key) };
+        let [mut k0, mut k1] = key;
+        for _ in 0..ROUNDS {
+            let mut next = c;
+            for b in 0..BLOCKS {
+                let p0 = u64::from(MULTIPLIER[0]) * u64::from(c[0][b]);
+                let p1 = u64::from(MULTIPLIER[1]) * u64::from(c[2][b]);
+                next[0][b] = (p1 >> 32) as u32 ^ c[1][b] ^ k0;
+                next[1][b] = p1 as u32;
+                next[2][b] = (p0 >> 32) as u32 ^ c[3][b] ^ k1;
+                next[3][b] = p0 as u32;
+            }
+            c = next;
+            k0 = k0.wrapping_add(WEYL[0]);
+            k1 = k1.wrapping_add(WEYL[1]);
         }
-    }
-    philox_rounds(counter, key)
-}
-
-/// [`philox_blocks`], compiled for the instruction set of its caller.
-#[inline(always)]
-fn philox_rounds(counter: [u32; 4], key: [u32; 2]) -> [u32; 4 * BLOCKS] {
-    let [c0, c1, c2, c3] = counter;
-    let mut c = [[c0; BLOCKS], [c1; BLOCKS], [c2; BLOCKS], [c3; BLOCKS]];
-    for (block, word) in c[0].iter_mut().enumerate() {
-        *word = word.wrapping_add(block as u32);
-    }
-    let [mut k0, mut k1] = key;
-    for _ in 0..ROUNDS {
-        let mut next = c;
-        for b in 0..BLOCKS {
-            let p0 = u64::from(MULTIPLIER[0]) * u64::from(c[0][b]);
-            let p1 = u64::from(MULTIPLIER[1]) * u64::from(c[2][b]);
-            next[0][b] = (p1 >> 32) as u32 ^ c[1][b] ^ k0;
-            next[1][b] = p1 as u32;
-            next[2][b] = (p0 >> 32) as u32 ^ c[3][b] ^ k1;
-            next[3][b] = p0 as u32;
+        let mut words = [0; 4 * BLOCKS];
+        for (block, words) in words.chunks_exact_mut(4).enumerate() {
+            for (word, c) in words.iter_mut().zip(&c) {
+                *word = c[block];
+            }
         }
-        c = next;
-        k0 = k0.wrapping_add(WEYL[0]);
-        k1 = k1.wrapping_add(WEYL[1]);
+        words
     }
-    let mut words = [0; 4 * BLOCKS];
-    for (block, words) in words.chunks_exact_mut(4).enumerate() {
-        for (word, c) in words.iter_mut().zip(&c) {
-            *word = c[block];
-        }
-    }
-    words
 }
 
 /// The sequence of random numbers that belongs to (seed, stream, index).

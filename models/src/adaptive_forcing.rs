@@ -21,9 +21,9 @@ use crate::cells::Layer;
 use crate::linear::{add_products, transposed};
 use crate::matrix_functions::{complex_norm, logarithm, spectral_norm, spectral_norms};
 use crate::network::Network;
-use crate::simd::vectorised;
 use nalgebra::{Complex, DMatrix};
 use ndarray::{Array2, ArrayView2, Axis, s};
+use nullcline_data::vectorised;
 use nullcline_tasks::Trials;
 use std::ops::Range;
 

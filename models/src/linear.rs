@@ -1,6 +1,6 @@
 //! The little dense linear algebra that networks need: transposes, products, and pseudo-inverses of readouts in f64.
 
-use crate::simd::vectorised;
+use nullcline_data::vectorised;
 
 /// A row-major matrix of so many columns, [rows, columns], as [columns, rows].
 pub(crate) fn transposed<T: Copy + Default>(matrix: &[T], columns: usize) -> Vec<T> {

@@ -1,8 +1,8 @@
 //! Functions of small dense matrices: the spectral norm, and the principal logarithm.
 
 use crate::linear::add_products;
-use crate::simd::vectorised;
 use nalgebra::{Complex, ComplexField, DMatrix};
+use nullcline_data::vectorised;
 
 /// How often M' M is squared.
 const SQUARINGS: usize = 14;

@@ -16,7 +16,7 @@ use crate::cells::{Cell, Layer, MAX_SLOTS};
 use crate::interval::{self, Interval};
 use crate::linear::{add_product_by_columns, add_product_by_rows, pseudo_inverse, transposed};
 use crate::scalar::{Dual, Scalar};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut1, Axis, s};
 use smallvec::SmallVec;
 
 /// A network with its parameters in f64.
@@ -105,22 +105,6 @@ fn hidden_value<C: Cell, T: Scalar>(g: T, c: &[T]) -> T {
     q[0]
 }
 
-/// A matrix by columns, [from, to], and where it is at hand by rows.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    columns: &'a [f64],
-    rows: Option<&'a [f64]>,
-}
-
-impl<'a> Matrix<'a> {
-    fn by_columns(columns: &'a [f64]) -> Self {
-        Matrix {
-            columns,
-            rows: None,
-        }
-    }
-}
-
 /// A column of no more than this fills no vector registers, and what it is added to waits for the column before it.
 const FEW_ROWS: usize = 16;
 
@@ -130,8 +114,12 @@ const ON_STACK: usize = 1024;
 
 /// A number type in which a whole network can be stepped: the weights are f64, the state is not.
 trait Number: Scalar {
-    /// y += M x.
-    fn add_product(matrix: Matrix<'_>, x: &[Self], y: &mut [Self]);
+    /// y += M x with M given by columns.
+    fn add_product(columns: &[f64], x: &[Self], y: &mut [Self]);
+    /// The same with M given by rows too, which may suit the number better.
+    fn add_product_of(_rows: &[f64], columns: &[f64], x: &[Self], y: &mut [Self]) {
+        Self::add_product(columns, x, y);
+    }
     /// dq / dg of a hidden unit with parameters `c`.
     fn hidden_slope<C: Cell>(g: Self, q: Self, c: &[Self]) -> Self;
     /// The derivatives of a unit that has been updated.
@@ -139,12 +127,15 @@ trait Number: Scalar {
 }
 
 impl Number for f64 {
-    fn add_product(matrix: Matrix<'_>, x: &[f64], y: &mut [f64]) {
-        match matrix.rows {
-            Some(rows) if y.len() <= FEW_ROWS && y.len() < x.len() => {
-                add_product_by_rows(rows, x, y);
-            }
-            _ => add_product_by_columns(matrix.columns, x, y),
+    fn add_product(columns: &[f64], x: &[f64], y: &mut [f64]) {
+        add_product_by_columns(columns, x, y);
+    }
+
+    fn add_product_of(rows: &[f64], columns: &[f64], x: &[f64], y: &mut [f64]) {
+        if y.len() <= FEW_ROWS && y.len() < x.len() {
+            add_product_by_rows(rows, x, y);
+        } else {
+            add_product_by_columns(columns, x, y);
         }
     }
 
@@ -191,8 +182,8 @@ impl Number for f64 {
 }
 
 impl Number for Interval {
-    fn add_product(matrix: Matrix<'_>, x: &[Interval], y: &mut [Interval]) {
-        interval::add_product(matrix.columns, x, y);
+    fn add_product(columns: &[f64], x: &[Interval], y: &mut [Interval]) {
+        interval::add_product(columns, x, y);
     }
 
     fn hidden_slope<C: Cell>(g: Interval, _q: Interval, c: &[Interval]) -> Interval {
@@ -382,7 +373,7 @@ impl Network {
         let active = |x: f64| x > 0.0;
         // Rows of M x, M given by columns.
         let product = |columns: &[f64], x: &[f64], mut y: Vec<f64>| {
-            add_product_by_columns(columns, x, &mut y);
+            f64::add_product(columns, x, &mut y);
             y
         };
         match a.cell {
@@ -511,9 +502,10 @@ impl Network {
     /// pinv(R) (x - d) for a linear readout; the observation itself, then the learned map of it, for the
     /// identity. State variables beyond the first are zero.
     pub fn state_from_observation(&self, observation: &[f64]) -> Vec<f64> {
-        let mut state = vec![0.0; self.state_dim()];
-        self.imply_state(&self.inverse_readout(), observation, &mut state);
-        state
+        let mut state = Array1::zeros(self.state_dim());
+        let observation = ArrayView1::from(observation);
+        self.imply_state(&self.inverse_readout(), observation, state.view_mut());
+        state.to_vec()
     }
 
     /// The states [time, state] that observations [time, output] imply: row by row
@@ -523,20 +515,11 @@ impl Network {
     /// If the observations have not as many columns as there are outputs.
     pub fn states_from_observations(&self, observations: ArrayView2<f64>) -> Array2<f64> {
         let inverse = self.inverse_readout();
-        let dim = self.state_dim();
-        let mut observation = vec![0.0; observations.ncols()];
-        let mut states = vec![0.0; observations.nrows() * dim];
-        for (row, state) in observations
-            .rows()
-            .into_iter()
-            .zip(states.chunks_exact_mut(dim))
-        {
-            for (out, x) in observation.iter_mut().zip(row) {
-                *out = *x;
-            }
-            self.imply_state(&inverse, &observation, state);
+        let mut states = Array2::zeros((observations.nrows(), self.state_dim()));
+        for (observation, state) in observations.rows().into_iter().zip(states.rows_mut()) {
+            self.imply_state(&inverse, observation, state);
         }
-        Array2::from_shape_fn((observations.nrows(), dim), |(t, i)| states[t * dim + i])
+        states
     }
 
     /// pinv(R), row-major [unit, output]; empty for the identity, which needs none.
@@ -552,19 +535,25 @@ impl Network {
     }
 
     /// Writes the state that an observation implies over zeros.
-    fn imply_state(&self, inverse: &[f64], observation: &[f64], state: &mut [f64]) {
+    fn imply_state(
+        &self,
+        inverse: &[f64],
+        observation: ArrayView1<f64>,
+        state: ArrayViewMut1<f64>,
+    ) {
         let (units, outputs) = (self.architecture.units, self.architecture.outputs);
         if self.architecture.readout == Readout::Identity {
             let observed = outputs.min(units);
-            state[..observed].copy_from_slice(&observation[..observed]);
+            let (mut first, rest) = state.split_at(Axis(0), observed);
+            first.assign(&observation.slice(s![..observed]));
             let map = &self.parameters[self.layout.initial.clone()];
-            for (state, row) in state[observed..].iter_mut().zip(map.chunks_exact(outputs)) {
+            for (state, row) in rest.into_iter().zip(map.chunks_exact(outputs)) {
                 *state = row.iter().zip(observation).map(|(l, x)| l * x).sum();
             }
             return;
         }
         let bias = &self.parameters[self.layout.readout_bias.clone()];
-        for (state, row) in state.iter_mut().zip(inverse.chunks_exact(outputs)) {
+        for (state, row) in state.into_iter().zip(inverse.chunks_exact(outputs)) {
             *state = row
                 .iter()
                 .zip(observation)
@@ -623,12 +612,11 @@ impl Network {
         c
     }
 
-    /// The arguments g of the layer before W, [column of W]: Wh r, r, or r - mean(r).
+    /// Writes the arguments g of the layer before W, [column of W], over zeros: Wh r, r, or r - mean(r).
     fn layer_arguments<T: Number>(&self, rates: &[T], g: &mut [T]) {
         match self.architecture.cell.shape().layer {
             Layer::Hidden => {
-                g.fill(T::constant(0.0));
-                T::add_product(Matrix::by_columns(&self.hidden_columns), rates, g);
+                T::add_product(&self.hidden_columns, rates, g);
             }
             Layer::CentredUnits => {
                 let sum = rates.iter().fold(T::constant(0.0), |sum, &rate| sum + rate);
@@ -641,7 +629,7 @@ impl Network {
         }
     }
 
-    /// q, what W multiplies, [column of W], from the rates: the sum of the layer's functions of each argument, by
+    /// Writes q, what W multiplies, [column of W], over zeros: the sum of the layer's functions of each argument, by
     /// `function`, which is given an argument and parameters; and with `slopes` the derivative of each q by its argument.
     fn presynaptic<C: Cell, T: Number>(
         &self,
@@ -715,7 +703,7 @@ impl Network {
         step
     }
 
-    /// zr and zx, [gate, unit], from what stands before W and from the input.
+    /// Writes zr and zx, [gate, unit], over zeros, from what stands before W and from the input.
     fn gates<T: Number>(
         &self,
         presynaptic: &[T],
@@ -723,19 +711,14 @@ impl Network {
         recurrent: &mut [T],
         from_input: &mut [T],
     ) {
-        let weights = Matrix {
-            columns: &self.recurrent_columns,
-            rows: Some(&self.parameters[self.layout.recurrent.clone()]),
-        };
-        recurrent.fill(T::constant(0.0));
-        T::add_product(weights, presynaptic, recurrent);
-        from_input.fill(T::constant(0.0));
+        let rows = &self.parameters[self.layout.recurrent.clone()];
+        T::add_product_of(rows, &self.recurrent_columns, presynaptic, recurrent);
         let bias = &self.parameters[self.layout.bias.clone()];
         for (z, &bias) in from_input.iter_mut().zip(bias) {
             *z = T::constant(bias);
         }
         let input: SmallVec<[T; 16]> = input.iter().map(|&u| T::constant(u)).collect();
-        T::add_product(Matrix::by_columns(&self.input_columns), &input, from_input);
+        T::add_product(&self.input_columns, &input, from_input);
     }
 
     /// The step, and with `slopes` its local derivatives.

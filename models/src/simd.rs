@@ -36,34 +36,6 @@ impl Lanes {
     }
 }
 
-/// Functions of f64 that are compiled a second time for AVX2, which is taken where the processor has it. No products and
-/// sums are fused, so that both give the same bits.
-macro_rules! vectorised {
-    (
-        $(#[$doc:meta])*
-        $vis:vis fn $name:ident $(<const $n:ident: usize>)? ($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block
-    ) => {
-        $(#[$doc])*
-        $vis fn $name $(<const $n: usize>)? ($($arg: $type),*) $(-> $result)? {
-            #[inline(always)]
-            fn compiled $(<const $n: usize>)? ($($arg: $type),*) $(-> $result)? $body
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx2")]
-                fn avx2 $(<const $n: usize>)? ($($arg: $type),*) $(-> $result)? {
-                    compiled($($arg),*)
-                }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: detected.
-                    return unsafe { avx2($($arg),*) };
-                }
-            }
-            compiled($($arg),*)
-        }
-    };
-}
-pub(crate) use vectorised;
-
 /// The instruction sets a pass is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instructions {

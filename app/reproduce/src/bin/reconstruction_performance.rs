@@ -156,8 +156,8 @@ fn section(rates: &[Rates], [torch, jax]: &[String; PEERS.len()]) -> Result<Stri
     let mut text = format!(
         "## Reconstruction\n\n\
          Generalized teacher forcing with RAdam of a shallow PLRNN and its observation, whole updates in f32, batch {BATCH}, one\n\
-         thread. Ours and the peers in turn, {ROUNDS} rounds of {REPEATS} times a second, the best mean of each; torch is a loop over the steps, JAX `lax.scan`\n\
-         under `jit`. PyTorch: {torch}. JAX: {jax}. A published training is 250,000 updates. This section is written by\n\n\
+         thread. Ours and the peers in turn, {ROUNDS} rounds of {REPEATS} times a second, the best mean of each; torch is a loop\n\
+         over the steps, JAX `lax.scan` under `jit`. PyTorch: {torch}. JAX: {jax}. A published training is 250,000 updates. This section is written by\n\n\
          ```\ncargo run --release -p nullcline-reproduce --bin reconstruction_performance -- --python PYTHON\n```\n\n\
          | sizes of | latent | hidden | dimensions | steps | updates/s | torch | ours / torch | JAX | ours / JAX | a published training |\n\
          |---|---|---|---|---|---|---|---|---|---|---|\n"
