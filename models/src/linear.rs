@@ -86,83 +86,83 @@ pub(crate) fn add_products<const K: usize>(sums: &mut [f64; K], x: &[f64; K], y:
 /// (B' B)^-1 B' for a tall matrix, B' (B B')^-1 for a wide one. A matrix that has lost its rank gives
 /// non-finite entries, which the training loop reports as a non-finite loss.
 pub fn pseudo_inverse(matrix: &[f64], rows: usize, columns: usize) -> Vec<f64> {
-    let at = |i: usize, j: usize| matrix[i * columns + j];
-    let tall = rows >= columns;
-    let (small, large) = if tall {
-        (columns, rows)
-    } else {
-        (rows, columns)
-    };
-    let mut gram = vec![0.0; small * small];
-    for i in 0..small {
-        for j in 0..small {
-            gram[i * small + j] = (0..large)
-                .map(|k| {
-                    if tall {
-                        at(k, i) * at(k, j)
-                    } else {
-                        at(i, k) * at(j, k)
-                    }
-                })
-                .sum();
-        }
-    }
-    // Tall: X = (B'B)^-1 B' [columns, rows]. Wide: X' = (BB')^-1 B, and the answer is X' transposed.
-    let mut solution: Vec<f64> = if tall {
-        (0..columns * rows)
-            .map(|n| at(n % rows, n / rows))
-            .collect()
-    } else {
-        matrix.to_vec()
-    };
-    solve(&mut gram, small, &mut solution, large);
-    if tall {
+    let across = transposed(matrix, columns);
+    // Wide: X' = (B B')^-1 B, and the answer is X' transposed.
+    if rows >= columns {
+        let mut solution = across;
+        solve(&mut gram(matrix, columns), columns, &mut solution, rows);
         solution
     } else {
-        (0..columns * rows)
-            .map(|n| solution[(n % rows) * columns + n / rows])
-            .collect()
+        let mut solution = matrix.to_vec();
+        solve(&mut gram(&across, rows), rows, &mut solution, columns);
+        transposed(&solution, columns)
     }
 }
 
-/// Solves A X = B in place by Gaussian elimination with partial pivoting: A [n, n] is destroyed, B [n, m]
-/// becomes X. A singular A, one with a pivot at rounding level, gives entries that are not numbers.
-pub fn solve(a: &mut [f64], n: usize, b: &mut [f64], m: usize) {
-    let largest = a.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
-    let rounding = n as f64 * f64::EPSILON * largest;
-    for k in 0..n {
-        let pivot = (k..n)
-            .max_by(|&i, &j| a[i * n + k].abs().total_cmp(&a[j * n + k].abs()))
-            .unwrap_or(k);
-        if pivot != k {
-            for j in 0..n {
-                a.swap(k * n + j, pivot * n + j);
-            }
-            for j in 0..m {
-                b.swap(k * m + j, pivot * m + j);
+vectorised! {
+    /// M' M of a row-major matrix of so many columns.
+    fn gram(matrix: &[f64], columns: usize) -> Vec<f64> {
+        let mut gram = vec![0.0; columns * columns];
+        for row in matrix.chunks_exact(columns.max(1)) {
+            for (sums, x) in gram.chunks_exact_mut(columns).zip(row) {
+                for (sum, y) in sums.iter_mut().zip(row) {
+                    *sum += x * y;
+                }
             }
         }
-        if a[k * n + k].abs() <= rounding {
-            a[k * n + k] = f64::NAN;
-        }
-        for i in k + 1..n {
-            let factor = a[i * n + k] / a[k * n + k];
-            for j in k..n {
-                a[i * n + j] -= factor * a[k * n + j];
+        gram
+    }
+}
+
+vectorised! {
+    /// Solves A X = B in place by Gaussian elimination with partial pivoting: A [n, n] is destroyed, B [n, m]
+    /// becomes X. A singular A, one with a pivot at rounding level, gives entries that are not numbers.
+    pub fn solve(a: &mut [f64], n: usize, b: &mut [f64], m: usize) {
+        let largest = a.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+        let rounding = n as f64 * f64::EPSILON * largest;
+        for k in 0..n {
+            let pivot = (k..n)
+                .max_by(|&i, &j| a[i * n + k].abs().total_cmp(&a[j * n + k].abs()))
+                .unwrap_or(k);
+            if pivot != k {
+                for j in 0..n {
+                    a.swap(k * n + j, pivot * n + j);
+                }
+                for j in 0..m {
+                    b.swap(k * m + j, pivot * m + j);
+                }
             }
-            for j in 0..m {
-                b[i * m + j] -= factor * b[k * m + j];
+            if a[k * n + k].abs() <= rounding {
+                a[k * n + k] = f64::NAN;
+            }
+            let (of_a, below_in_a) = a.split_at_mut((k + 1) * n);
+            let (of_b, below_in_b) = b.split_at_mut((k + 1) * m);
+            let (of_a, of_b) = (&of_a[k * n..], &of_b[k * m..]);
+            let below = below_in_a.chunks_exact_mut(n).zip(below_in_b.chunks_exact_mut(m.max(1)));
+            for (row_of_a, row_of_b) in below {
+                let factor = row_of_a[k] / of_a[k];
+                subtract(factor, &of_a[k..], &mut row_of_a[k..]);
+                subtract(factor, of_b, row_of_b);
+            }
+        }
+        for k in (0..n).rev() {
+            let (of_b, below) = b.split_at_mut((k + 1) * m);
+            let of_b = &mut of_b[k * m..];
+            for (factor, row) in a[k * n + k + 1..].iter().zip(below.chunks_exact(m.max(1))) {
+                subtract(*factor, row, of_b);
+            }
+            for x in of_b {
+                *x /= a[k * n + k];
             }
         }
     }
-    for k in (0..n).rev() {
-        for j in 0..m {
-            let mut value = b[k * m + j];
-            for i in k + 1..n {
-                value -= a[k * n + i] * b[i * m + j];
-            }
-            b[k * m + j] = value / a[k * n + k];
-        }
+}
+
+/// y -= factor x
+#[inline(always)]
+fn subtract(factor: f64, x: &[f64], y: &mut [f64]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y -= factor * x;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Optimisers and learning-rate schedules, in the definitions of torch.optim.
 
+use nullcline_data::vectorised;
+
 /// The update rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -121,48 +123,71 @@ impl Optimiser {
     ) {
         moments.updates += 1;
         let factors = self.factors(moments.updates, learning_rate);
-        let beta2 = self.beta2 as f32;
-        // Rounded after the subtraction: 1 - 0.999 in f32 is wrong in its fifth digit.
-        let (rest1, rest2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
-        let decay = self.weight_decay as f32;
-        let epsilon = self.epsilon as f32;
-        let momentum = self.momentum as f32;
+        let moments = (&mut moments.first[..], &mut moments.second[..]);
+        update(self, &factors, parameters, gradient, trainable, moments);
+    }
+}
 
+vectorised! {
+    /// [`Optimiser::update`] with the factors of the update.
+    fn update(
+        optimiser: &Optimiser,
+        factors: &Factors,
+        parameters: &mut [f32],
+        gradient: &[f32],
+        trainable: &[bool],
+        moments: (&mut [f32], &mut [f32]),
+    ) {
+        let beta2 = optimiser.beta2 as f32;
+        // Rounded after the subtraction: 1 - 0.999 in f32 is wrong in its fifth digit.
+        let (rest1, rest2) = ((1.0 - optimiser.beta1) as f32, (1.0 - optimiser.beta2) as f32);
+        let (epsilon, momentum) = (optimiser.epsilon as f32, optimiser.momentum as f32);
+        // Weight decay: p becomes shrink p, g becomes g + decay p.
+        let (shrink, decay) = match optimiser.rule {
+            Rule::AdamW => (factors.shrink, 0.0),
+            _ => (1.0, optimiser.weight_decay as f32),
+        };
         let numbers = parameters
             .iter_mut()
             .zip(gradient)
             .zip(trainable)
-            .zip(moments.first.iter_mut().zip(&mut moments.second));
-        for (((p, &g), &trainable), (m, v)) in numbers {
-            if !trainable {
-                continue;
-            }
-            let mut g = g;
-            if self.rule == Rule::AdamW {
-                *p *= factors.shrink;
-            } else {
-                g += decay * *p;
-            }
-            match self.rule {
-                Rule::Sgd => {
-                    *m = if factors.first_update {
-                        g
-                    } else {
-                        momentum * *m + g
-                    };
-                    *p -= factors.rate * if self.nesterov { g + momentum * *m } else { *m };
+            .zip(moments.0.iter_mut().zip(moments.1))
+            .map(|(((p, g), trainable), (m, v))| {
+                let shrunk = *p * shrink;
+                (p, shrunk, g + decay * shrunk, *trainable, m, v)
+            });
+        let adam = |g: f32, m: f32, v: f32| (m + rest1 * (g - m), beta2 * v + rest2 * g * g);
+        // What becomes of p, m, v. Stored without a branch, so that it is vector code.
+        macro_rules! each {
+            (|$p:ident, $g:ident, $m:ident, $v:ident| $new:expr) => {
+                for (to_p, $p, $g, trainable, to_m, to_v) in numbers {
+                    let ($m, $v) = (*to_m, *to_v);
+                    let (p, m, v) = $new;
+                    *to_p = if trainable { p } else { *to_p };
+                    *to_m = if trainable { m } else { *to_m };
+                    *to_v = if trainable { v } else { *to_v };
                 }
-                Rule::Adam | Rule::AdamW | Rule::RAdam => {
-                    *m += rest1 * (g - *m);
-                    *v = beta2 * *v + rest2 * g * g;
-                    // Adam: p -= lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps)
-                    match (self.rule, factors.rectified_step) {
-                        (Rule::RAdam, Some(step)) => *p -= step * *m / (v.sqrt() + epsilon),
-                        (Rule::RAdam, None) => *p -= factors.step * *m,
-                        _ => *p -= factors.step * *m / (v.sqrt() * factors.root2 + epsilon),
-                    }
-                }
-            }
+            };
+        }
+        match (optimiser.rule, factors.rectified_step) {
+            (Rule::Sgd, _) => each!(|p, g, m, v| {
+                let m = if factors.first_update { g } else { momentum * m + g };
+                let along = if optimiser.nesterov { g + momentum * m } else { m };
+                (p - factors.rate * along, m, v)
+            }),
+            (Rule::RAdam, Some(step)) => each!(|p, g, m, v| {
+                let (m, v) = adam(g, m, v);
+                (p - step * m / (v.sqrt() + epsilon), m, v)
+            }),
+            (Rule::RAdam, None) => each!(|p, g, m, v| {
+                let (m, v) = adam(g, m, v);
+                (p - factors.step * m, m, v)
+            }),
+            // p -= lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps)
+            (Rule::Adam | Rule::AdamW, _) => each!(|p, g, m, v| {
+                let (m, v) = adam(g, m, v);
+                (p - factors.step * m / (v.sqrt() * factors.root2 + epsilon), m, v)
+            }),
         }
     }
 }
@@ -170,16 +195,27 @@ impl Optimiser {
 /// Scales a gradient so that its Euclidean norm is at most `limit`, as `clip_grad_norm_`; returns the norm
 /// before. A limit of 0 leaves it alone.
 pub fn clip_by_global_norm(gradient: &mut [f32], limit: f64) -> f64 {
-    let norm = gradient
-        .iter()
-        .map(|&g| f64::from(g) * f64::from(g))
-        .sum::<f64>()
-        .sqrt();
+    let norm = sum_of_squares(gradient).sqrt();
     let factor = limit / (norm + 1e-6);
     if limit > 0.0 && factor < 1.0 {
         gradient.iter_mut().for_each(|g| *g *= factor as f32);
     }
     norm
+}
+
+vectorised! {
+    /// In sixteen parts, so that no addition waits for the one before it.
+    fn sum_of_squares(numbers: &[f32]) -> f64 {
+        let (whole, rest) = numbers.as_chunks::<16>();
+        let mut sums = [0.0f64; 16];
+        for numbers in whole {
+            for (sum, &x) in sums.iter_mut().zip(numbers) {
+                *sum += f64::from(x) * f64::from(x);
+            }
+        }
+        let rest = rest.iter().map(|&x| f64::from(x) * f64::from(x));
+        sums.into_iter().sum::<f64>() + rest.sum::<f64>()
+    }
 }
 
 /// How the learning rate changes over training.

@@ -383,7 +383,7 @@ pub(crate) trait Isa {
 
 /// Declares an [`Isa`]: its kernels are functions of their own, compiled once with the set's features.
 macro_rules! isa {
-    ($(#[$doc:meta])* $name:ident, $vector:ty, $rows:literal, $columns:literal $(, $features:literal)?) => {
+    ($(#[$doc:meta])* $name:ident, $vector:ty, $rows:literal x $columns:literal, $alone:literal $(, $features:literal)?) => {
         $(#[$doc])*
         #[derive(Debug)]
         pub(crate) struct $name;
@@ -408,7 +408,7 @@ macro_rules! isa {
                     vectors: usize,
                     c: &mut [Lanes],
                 ) {
-                    kernels::product::<$vector, $rows, $columns>(start, terms, rows, vectors, c);
+                    kernels::product::<$vector, $rows, $columns, $alone>(start, terms, rows, vectors, c);
                 }
                 // SAFETY: the caller's promise that the processor has the features.
                 unsafe { compiled(start, terms, rows, vectors, c) }
@@ -430,7 +430,7 @@ macro_rules! isa {
 
 isa!(
     /// No instruction set beyond what the binary was compiled for.
-    Portable, Plain, 2, 1
+    Portable, Plain, 2 x 1, 2
 );
 
 #[cfg(target_arch = "x86_64")]
@@ -669,12 +669,12 @@ mod x86 {
     }
 
     isa!(
-        /// AVX-512: 32 registers, of which a product's block holds 12 x 2.
-        Avx512, Register512, 12, 2, "avx512f,fma"
+        /// AVX-512: 32 registers, of which a product's block holds 12 x 2, or 16 of a single vector.
+        Avx512, Register512, 12 x 2, 16, "avx512f,fma"
     );
     isa!(
         /// AVX2 and FMA: 16 registers, of which a product's block holds 6 x 1 pairs.
-        Avx2, Registers256, 6, 1, "avx2,fma"
+        Avx2, Registers256, 6 x 1, 6, "avx2,fma"
     );
 }
 
@@ -805,7 +805,7 @@ mod neon {
 
     isa!(
         /// NEON: 32 registers, of which a product's block holds 6 x 1 quadruples.
-        Neon, Registers128, 6, 1, "neon"
+        Neon, Registers128, 6 x 1, 6, "neon"
     );
 }
 

@@ -28,11 +28,12 @@ pub struct Term<'a> {
 /// which compiles it for the instruction set.
 ///
 /// `ROWS` x `VECTORS` accumulators stay in registers while k runs through all terms: 2 m k n operations over
-/// m k n / (16 VECTORS) + k n m / (16 ROWS) loads. The block is chosen to fill the register file.
+/// m k n / (16 VECTORS) + k n m / (16 ROWS) loads. The block is chosen to fill the register file; where B has fewer
+/// than `VECTORS` vectors, it has up to `ALONE` rows.
 ///
 /// [`Isa::product`]: crate::simd::Isa::product
 #[inline(always)]
-pub fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
+pub fn product<V: Vector, const ROWS: usize, const VECTORS: usize, const ALONE: usize>(
     start: Start,
     terms: &[Term],
     rows: usize,
@@ -55,23 +56,36 @@ pub fn product<V: Vector, const ROWS: usize, const VECTORS: usize>(
         terms,
         vectors,
     };
-    let full = rows - rows % ROWS;
-    for row in (0..full).step_by(ROWS) {
-        // SAFETY: the assertions above bound every index of rows and columns.
-        unsafe { tiles.rows::<V, ROWS, VECTORS>(row, c) };
-    }
-    // The rest in one block of its own height: row by row, every sum would wait for the one before it.
-    macro_rules! rest {
-        ($($rows:literal)*) => {
-            match rows - full {
-                // SAFETY: as above.
-                $($rows => unsafe { tiles.rows::<V, $rows, VECTORS>(full, c) },)*
-                _ => {}
-            }
+    // Blocks of heights as equal as can be: in a low one, every sum would wait for the one before it.
+    let most = if vectors < VECTORS { ALONE } else { ROWS };
+    let blocks = rows.div_ceil(most);
+    let (low, high_blocks) = (rows / blocks, rows % blocks);
+    let mut row = 0;
+    for block in 0..blocks {
+        let height = low + usize::from(block < high_blocks);
+        macro_rules! of_height {
+            ($width:ident: $($rows:literal)*) => {
+                match height {
+                    // SAFETY: the assertions above bound every index of rows and columns.
+                    $($rows => unsafe { tiles.rows::<V, $rows, $width>(row, c) },)*
+                    _ => unreachable!("higher than the highest block"),
+                }
+            };
+        }
+        const {
+            assert!(
+                ROWS <= 12 && ALONE <= 16,
+                "there is a block for every height"
+            )
         };
+        const ONE: usize = 1;
+        if vectors < VECTORS {
+            of_height!(ONE: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
+        } else {
+            of_height!(VECTORS: 1 2 3 4 5 6 7 8 9 10 11 12);
+        }
+        row += height;
     }
-    const { assert!(ROWS <= 12, "the rest has a block for every height below 12") };
-    rest!(1 2 3 4 5 6 7 8 9 10 11);
 }
 
 /// The operands of a product whose bounds have been checked.
@@ -174,17 +188,47 @@ pub fn numbers(lanes: &[Lanes]) -> &[f32] {
 #[inline(always)]
 pub fn transpose<V: Vector>(rows: usize, vectors: usize, from: &[Lanes], to: &mut [Lanes]) {
     let stride = rows.div_ceil(LANES);
+    assert!(from.len() >= rows * vectors, "too short");
     assert!(to.len() >= vectors * LANES * stride, "too short");
-    for (block, chunk) in from[..rows * vectors].chunks(vectors * LANES).enumerate() {
+    for block in 0..stride {
+        let first = block * LANES;
+        let height = (rows - first).min(LANES);
         for v in 0..vectors {
-            let mut tile = [V::splat(0.0); LANES];
-            for (tile, row) in tile.iter_mut().zip(chunk.chunks_exact(vectors)) {
-                *tile = V::load(&row[v]);
-            }
-            for (lane, column) in V::transpose(tile).into_iter().enumerate() {
-                column.store(&mut to[(v * LANES + lane) * stride + block]);
+            let from = &from[first * vectors + v..];
+            let to = &mut to[v * LANES * stride + block..];
+            // SAFETY: height rows and LANES columns of this tile lie inside the slices, by the assertions above.
+            unsafe {
+                // With its height known, a tile stays in registers.
+                if height == LANES {
+                    transpose_tile::<V>(LANES, vectors, from, stride, to);
+                } else {
+                    transpose_tile::<V>(height, vectors, from, stride, to);
+                }
             }
         }
+    }
+}
+
+/// One tile of [`transpose`]: so many rows, `vectors` apart, become sixteen, `stride` apart.
+///
+/// # Safety
+/// These rows must lie inside the slices, and be sixteen at most.
+#[inline(always)]
+unsafe fn transpose_tile<V: Vector>(
+    height: usize,
+    vectors: usize,
+    from: &[Lanes],
+    stride: usize,
+    to: &mut [Lanes],
+) {
+    let mut tile = [V::splat(0.0); LANES];
+    for (row, to) in tile.iter_mut().enumerate().take(height) {
+        // SAFETY: the caller's promise.
+        *to = V::load(unsafe { from.get_unchecked(row * vectors) });
+    }
+    for (lane, column) in V::transpose(tile).into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        column.store(unsafe { to.get_unchecked_mut(lane * stride) });
     }
 }
 

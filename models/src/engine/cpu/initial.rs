@@ -3,8 +3,10 @@
 use super::pass::{Pass, add, multiply};
 use super::workspace::Workspace;
 use crate::architecture::Readout;
-use crate::engine::kernels::{Start, Term};
+use crate::engine::kernels::{Start, Term, numbers};
 use crate::simd::{Isa, LANES, Lanes, Vector};
+use nalgebra::DMatrix;
+use std::ops::Range;
 
 impl Pass<'_> {
     /// Writes the state before the first step, [state][vector] of zeros, where trials start from an
@@ -69,93 +71,52 @@ impl Pass<'_> {
     ///
     /// gives dL/dR = - (P' g) z' + (x - R z) (P P' g)' + (P' z) (g - R' P' g)' and dL/dd = - P' g.
     pub(super) fn initial_backward(&self, w: &mut Workspace) {
-        let a = self.architecture;
-        let vectors = w.vectors;
         if self.job.trials.initial.is_none() {
             return;
         }
-        let (units, outputs) = (a.units, a.outputs);
+        let a = self.architecture;
+        let (units, outputs, trials) = (a.units, a.outputs, w.vectors * LANES);
+        // [row, trial]; trials beyond the batch have g = 0 and count for nothing.
+        let by_trial = |lanes: &[Lanes], rows: usize| {
+            let numbers = numbers(lanes).iter().map(|&x| f64::from(x));
+            DMatrix::from_row_iterator(rows, trials, numbers.take(rows * trials))
+        };
+        let g = by_trial(&w.d_state, units);
+        let mut x = by_trial(&w.initial, outputs);
+        let mut give = |range: &Range<usize>, d: &DMatrix<f64>| {
+            for (out, d) in w.gradient[range.clone()]
+                .iter_mut()
+                .zip(d.transpose().iter())
+            {
+                *out = *d as f32;
+            }
+        };
+        if a.readout == Readout::Identity {
+            // Unobserved units: z = L x.
+            let observed = outputs.min(units);
+            let d_map = g.rows(observed, units - observed) * x.transpose();
+            give(&self.layout.initial, &d_map);
+            return;
+        }
         let parameters = self.job.parameters;
-        let lane = |data: &[Lanes], row: usize, trial: usize| {
-            f64::from(data[row * vectors + trial / LANES].0[trial % LANES])
-        };
-        let mut d_matrix = vec![
-            0.0f64;
-            if a.readout == Readout::Identity {
-                self.layout.initial.len()
-            } else {
-                outputs * units
-            }
-        ];
-        let mut d_bias = vec![0.0f64; self.layout.readout_bias.len()];
-        let inverse = &self.prepared.readout_inverse;
-        let readout: Vec<f64> = parameters[self.layout.readout.clone()]
-            .iter()
-            .map(|&x| f64::from(x))
-            .collect();
         let bias = &parameters[self.layout.readout_bias.clone()];
-        for trial in 0..vectors * LANES {
-            let g: Vec<f64> = (0..units).map(|i| lane(&w.d_state, i, trial)).collect();
-            if g.iter().all(|&g| g == 0.0) {
-                continue;
-            }
-            let x: Vec<f64> = (0..outputs)
-                .map(|o| {
-                    lane(&w.initial, o, trial) - f64::from(bias.get(o).copied().unwrap_or(0.0))
-                })
-                .collect();
-            if a.readout == Readout::Identity {
-                // Unobserved units: z = L x.
-                for (row, g) in d_matrix
-                    .chunks_exact_mut(outputs)
-                    .zip(&g[outputs.min(units)..])
-                {
-                    for (d, x) in row.iter_mut().zip(&x) {
-                        *d += g * x;
-                    }
-                }
-                continue;
-            }
-            let by_row = |m: &[f64], x: &[f64], rows: usize| -> Vec<f64> {
-                m.chunks_exact(m.len() / rows)
-                    .map(|r| r.iter().zip(x).map(|(m, x)| m * x).sum())
-                    .collect()
-            };
-            let by_column = |m: &[f64], x: &[f64], rows: usize| -> Vec<f64> {
-                let columns = m.len() / rows;
-                (0..columns)
-                    .map(|j| (0..rows).map(|i| m[i * columns + j] * x[i]).sum())
-                    .collect()
-            };
-            let z = by_row(inverse, &x, units);
-            let pg = by_column(inverse, &g, units);
-            let ppg = by_row(inverse, &pg, units);
-            let pz = by_column(inverse, &z, units);
-            let rz = by_row(&readout, &z, outputs);
-            let rpg = by_column(&readout, &pg, outputs);
-            for o in 0..outputs {
-                for i in 0..units {
-                    d_matrix[o * units + i] +=
-                        -pg[o] * z[i] + (x[o] - rz[o]) * ppg[i] + pz[o] * (g[i] - rpg[i]);
-                }
-                if let Some(d) = d_bias.get_mut(o) {
-                    *d -= pg[o];
-                }
-            }
+        for (mut x, &d) in x.row_iter_mut().zip(bias) {
+            x.add_scalar_mut(-f64::from(d));
         }
-        let range = if a.readout == Readout::Identity {
-            &self.layout.initial
-        } else {
-            &self.layout.readout
-        };
-        for (out, d) in w.gradient[range.clone()].iter_mut().zip(&d_matrix) {
-            *out = *d as f32;
-        }
-        for (out, d) in w.gradient[self.layout.readout_bias.clone()]
-            .iter_mut()
-            .zip(&d_bias)
-        {
-            *out = *d as f32;
-        }
+        let readout = &parameters[self.layout.readout.clone()];
+        let r = DMatrix::from_row_iterator(outputs, units, readout.iter().map(|&r| f64::from(r)));
+        let p = DMatrix::from_row_slice(units, outputs, &self.prepared.readout_inverse);
+        let p_transposed = p.transpose();
+        let z = &p * &x;
+        let pg = &p_transposed * &g;
+        let ppg = &p * &pg;
+        let pz = p_transposed * &z;
+        let residual = x - &r * &z;
+        let remainder = g - r.transpose() * &pg;
+        let d_readout =
+            residual * ppg.transpose() + pz * remainder.transpose() - &pg * z.transpose();
+        give(&self.layout.readout, &d_readout);
+        let d_bias = -DMatrix::from_columns(&[pg.column_sum()]);
+        give(&self.layout.readout_bias, &d_bias);
     }
 }

@@ -26,18 +26,18 @@ impl Pass<'_> {
         }
     }
 
-    /// The parameters of function `b` of row `i`.
+    /// The parameters of function `b` of row `i`, from those of the layer.
     #[inline(always)]
     fn layer_parameters<C: Cell, V: Vector>(
         &self,
+        parameters: &[f32],
         i: usize,
         b: usize,
         functions: usize,
     ) -> [V; MAX_SLOTS] {
-        let values = &self.job.parameters[self.layout.hidden_unit.clone()];
         let mut c = [V::splat(0.0); MAX_SLOTS];
         for (k, c) in c.iter_mut().take(C::HIDDEN_PARAMETERS.len()).enumerate() {
-            *c = V::splat(values[self.layer_parameter::<C>(k, i, b, functions)]);
+            *c = V::splat(parameters[self.layer_parameter::<C>(k, i, b, functions)]);
         }
         c
     }
@@ -82,72 +82,87 @@ impl Pass<'_> {
     ) {
         let (bases, functions) = (self.bases::<C>(), self.architecture.layer_functions());
         let names = C::HIDDEN_PARAMETERS.len();
-        let rows = arguments.len() / vectors;
-        for i in 0..rows {
-            for v in 0..vectors {
-                let at = i * vectors + v;
-                let g = [I::V::load(&arguments[at])];
-                let mut sum = I::V::splat(0.0);
-                for b in 0..bases {
-                    let c = self.layer_parameters::<C, I::V>(i, b, functions);
+        let parameters = &self.job.parameters[self.layout.hidden_unit.clone()];
+        let rows = arguments
+            .chunks_exact(vectors)
+            .zip(values.chunks_exact_mut(vectors));
+        for (i, (arguments, values)) in rows.enumerate() {
+            let first = self.layer_parameters::<C, I::V>(parameters, i, 0, functions);
+            for (g, value) in arguments.iter().zip(values) {
+                let g = [I::V::load(g)];
+                let mut sum = [I::V::splat(0.0)];
+                C::hidden(&g, &first[..names], &mut sum);
+                for b in 1..bases {
+                    let c = self.layer_parameters::<C, I::V>(parameters, i, b, functions);
                     let mut q = [I::V::splat(0.0)];
                     C::hidden(&g, &c[..names], &mut q);
-                    sum = if b == 0 { q[0] } else { sum + q[0] };
+                    sum[0] = sum[0] + q[0];
                 }
-                sum.store(&mut values[at]);
+                sum[0].store(value);
             }
         }
     }
 
-    /// dg from dq, both [column of W][vector], and the derivative by the parameters, added to `d_parameters`.
+    /// q again, dg from dq, all [column of W][vector], and the derivative by the parameters, added to `d_parameters`.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn layer_backward<C: Cell, I: Isa>(
         &self,
         arguments: &[Lanes],
         d_values: &[Lanes],
         vectors: usize,
+        values: &mut [Lanes],
         d_arguments: &mut [Lanes],
         d_parameters: &mut [Lanes],
     ) {
         let (bases, functions) = (self.bases::<C>(), self.architecture.layer_functions());
         let names = C::HIDDEN_PARAMETERS.len();
-        let rows = arguments.len() / vectors;
-        // dg, and dc of one function.
-        let derivative = |at: usize, c: &[I::V]| {
-            let g = [I::V::load(&arguments[at])];
+        let parameters = &self.job.parameters[self.layout.hidden_unit.clone()];
+        // q, dg and dc of one function.
+        let derivative = |g: &Lanes, dq: &Lanes, c: &[I::V]| {
+            let (g, dq) = ([I::V::load(g)], [I::V::load(dq)]);
             let mut q = [I::V::splat(0.0)];
             C::hidden(&g, c, &mut q);
             let mut dg = [I::V::splat(0.0)];
             let mut dc = [I::V::splat(0.0); MAX_SLOTS];
-            let dq = [I::V::load(&d_values[at])];
             C::hidden_vjp(&g, &q, c, &dq, &mut dg, &mut dc[..names]);
-            (dg[0], dc)
+            (q[0], dg[0], dc)
         };
-        for i in 0..rows {
+        let from = arguments
+            .chunks_exact(vectors)
+            .zip(d_values.chunks_exact(vectors));
+        let to = values
+            .chunks_exact_mut(vectors)
+            .zip(d_arguments.chunks_exact_mut(vectors));
+        for (i, ((arguments, d_values), (values, d_arguments))) in from.zip(to).enumerate() {
+            let from = arguments.iter().zip(d_values);
+            let places = from.zip(values.iter_mut().zip(d_arguments));
             if matches!(C::LAYER, Layer::Bases) {
-                // Functions inside, so that the sum of dg stays in a register.
-                for v in 0..vectors {
-                    let at = i * vectors + v;
-                    let mut sum = I::V::splat(0.0);
+                // Functions inside, so that the sums of q and dg stay in registers.
+                for ((g, dq), (to_q, to_dg)) in places {
+                    let mut sum_of_q = I::V::splat(0.0);
+                    let mut sum_of_dg = I::V::splat(0.0);
                     for b in 0..bases {
-                        let c = self.layer_parameters::<C, I::V>(i, b, functions);
-                        let (dg, dc) = derivative(at, &c[..names]);
-                        sum = sum + dg;
+                        let c = self.layer_parameters::<C, I::V>(parameters, i, b, functions);
+                        let (q, dg, dc) = derivative(g, dq, &c[..names]);
+                        sum_of_q = sum_of_q + q;
+                        sum_of_dg = sum_of_dg + dg;
                         for (k, dc) in dc.iter().enumerate().take(names) {
                             let place = self.layer_parameter::<C>(k, i, b, functions);
                             add(*dc, &mut d_parameters[place]);
                         }
                     }
-                    sum.store(&mut d_arguments[at]);
+                    sum_of_q.store(to_q);
+                    sum_of_dg.store(to_dg);
                 }
                 continue;
             }
-            let c = self.layer_parameters::<C, I::V>(i, 0, functions);
+            let c = self.layer_parameters::<C, I::V>(parameters, i, 0, functions);
             let mut dc_sum = [I::V::splat(0.0); MAX_SLOTS];
-            for v in 0..vectors {
-                let at = i * vectors + v;
-                let (dg, dc) = derivative(at, &c[..names]);
-                dg.store(&mut d_arguments[at]);
+            for ((g, dq), (to_q, to_dg)) in places {
+                let (q, dg, dc) = derivative(g, dq, &c[..names]);
+                q.store(to_q);
+                dg.store(to_dg);
                 for (sum, dc) in dc_sum.iter_mut().zip(&dc).take(names) {
                     *sum = *sum + *dc;
                 }

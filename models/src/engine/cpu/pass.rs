@@ -132,7 +132,7 @@ impl Pass<'_> {
         if C::HAS_LAYER {
             let length = a.recurrent_columns() * vectors;
             sized(&mut w.hidden_arguments, steps * length);
-            sized(&mut w.hidden_values, steps * length);
+            sized(&mut w.hidden_values, length);
         }
         if self.forcing().is_some() {
             sized(&mut w.forced, steps * state_length);
@@ -258,9 +258,8 @@ impl Pass<'_> {
             } else {
                 self.unit_arguments::<C, I>(rates, vectors, arguments);
             }
-            let values = at_mut(&mut w.hidden_values, t, layer_length);
-            self.layer_values::<C, I>(arguments, vectors, values);
-            &*values
+            self.layer_values::<C, I>(arguments, vectors, &mut w.hidden_values);
+            &w.hidden_values
         } else {
             rates
         };
@@ -629,17 +628,17 @@ impl Pass<'_> {
         let to_rates = if C::HAS_LAYER {
             multiply::<I>(Start::Zero, &[recurrent], columns, vectors, &mut w.d_hidden);
             let arguments = at(&w.hidden_arguments, t, layer_length);
-            let values = at(&w.hidden_values, t, layer_length);
             let d_arguments = at_mut(&mut w.d_hidden_argument, in_block, layer_length);
             self.layer_backward::<C, I>(
                 arguments,
                 &w.d_hidden,
                 vectors,
+                &mut w.hidden_values,
                 d_arguments,
                 &mut w.d_hidden_unit,
             );
             let to = at_mut(&mut w.hidden_by_trial, in_block, trials * stride(columns));
-            transpose::<I>(columns, vectors, values, to);
+            transpose::<I>(columns, vectors, &w.hidden_values, to);
             if C::HAS_HIDDEN {
                 Some(Term {
                     k: a.hidden,

@@ -4,9 +4,9 @@ use crate::simd::{LANES, Lanes};
 
 /// Most steps in a block, see [`Workspace::block`].
 pub(super) const MOST_STEPS_IN_BLOCK: usize = 8;
-/// Rows of gate derivatives and presynaptic rates, over all steps of a block, that a first-level cache holds
+/// Rows of gate derivatives and presynaptic rates, over all steps of a block, that a second-level cache holds
 /// beside the gradient they are added to.
-const ROWS_IN_BLOCK: usize = 256;
+const ROWS_IN_BLOCK: usize = 1280;
 
 /// The buffers of one shard, kept from update to update. Layout [time][row][vector] unless said otherwise.
 #[derive(Debug, Default)]
@@ -29,9 +29,8 @@ pub(super) struct Workspace {
     pub(super) rates: Vec<Lanes>,
     /// Rates of `forced`, likewise.
     pub(super) forced_rates: Vec<Lanes>,
-    /// Arguments and values of the hidden layer.
+    /// Arguments of the hidden layer.
     pub(super) hidden_arguments: Vec<Lanes>,
-    pub(super) hidden_values: Vec<Lanes>,
     pub(super) tape: Vec<Lanes>,
     pub(super) outputs: Vec<Lanes>,
     /// Sum of losses, already scaled.
@@ -40,6 +39,8 @@ pub(super) struct Workspace {
     /// Scratch of one step. Where gates add, `recurrent_gates` holds the sum and `input_gates` nothing.
     pub(super) recurrent_gates: Vec<Lanes>,
     pub(super) input_gates: Vec<Lanes>,
+    /// Values of the hidden layer: computed again on the way back, which costs less than to keep those of all steps.
+    pub(super) hidden_values: Vec<Lanes>,
     pub(super) d_output: Vec<Lanes>,
     pub(super) d_rate: Vec<Lanes>,
     pub(super) d_hidden: Vec<Lanes>,
