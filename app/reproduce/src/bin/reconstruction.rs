@@ -248,8 +248,9 @@ const RECORDINGS: &[Recording] = &[
         heading: "Reconstruction: electroencephalogram",
         text: "`assets/experiments/hess_2023/eeg.toml`: 64 electrodes, 16 latent and 512 hidden units. As published, networks \
                are measured on the recording that they were trained on, 9,640 samples; and, below, on its second half after \
-               training on the first, 4,820 samples, which are 2.7 and 0.075 away from each other. Distances of different \
-               lengths cannot be compared.",
+               training on the first, 4,820 samples. The first half itself, in a network's place, is 3.5 and 0.075 away from \
+               the second; 20 steps ahead, who repeats the last sample errs by 0.98 and who says the mean by 1.04, less than \
+               networks that have not seen the half. Distances of different lengths cannot be compared.",
         experiment: include_str!("../../../../assets/experiments/hess_2023/eeg.toml"),
         files: &[("file", "eeg.npy"), ("test_file", "eeg.npy")],
         exponent: None,
